@@ -1,0 +1,39 @@
+// Package mqtt is the MQTT door: protocol 3.1.1 and 5 over TCP, TLS and WebSocket,
+// sessions, subscriptions, retained messages, wills, QoS 0 and 1.
+//
+// [Broker] is the whole of it. Messages on reserved topics go to a [Handler],
+// which acknowledges when the change is durable.
+package mqtt
+
+import (
+	"context"
+
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// Handler takes publishes on the topics of a contract above MQTT.
+type Handler interface {
+	// Allow says whether a client may publish to the topic: nil, or an error of
+	// kind KindDenied or KindInvalid. It is asked for every client publish whose
+	// topic begins with "$".
+	Allow(topic string) error
+	// Publish takes the message if the topic is one of its requests and returns
+	// true; done is then called exactly once, maybe before the return, maybe by
+	// another goroutine: nil when the packet may be acknowledged, else the reason
+	// why not (KindFull, KindUnavailable, …). It must not block.
+	Publish(p *twin.Publish, done func(error)) bool
+}
+
+// Records is where sessions, queues and retained messages are kept.
+type Records interface {
+	WriteRecords(orderKey string, ws []twin.RecordWrite, done func(error)) error
+	Records(ctx context.Context, kind twin.RecordKind, prefix, after string, limit int) ([]twin.Record, error)
+}
+
+// Other parts of the server use these methods of [Broker]:
+//
+//	Wanted(topic []byte) bool                        somebody is subscribed (no allocation)
+//	Stage(ms []twin.Message) twin.Outgoing           see twin.Outgoing; nil if nobody is
+//	Publish(p *twin.Publish, done func(error))       as if a client had published (HTTP Publish, wills); checks Allow
+//	Retained(topic string) (RetainedMessage, bool)
+//	ListRetained(after string, limit int) []RetainedMessage

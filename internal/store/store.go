@@ -1,0 +1,157 @@
+// Package store is the contract between the write path and whatever keeps the
+// bytes: the only seam between one machine and many. Nothing above it may know
+// which store is below.
+//
+// [Store] is the contract; its suite is in storetest, and every implementation
+// passes it. [NewMemory] is the reference: slow, obvious, not durable.
+package store
+
+import (
+	"context"
+
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// Pos is the position of a mutation in the log of this store: it counts up with
+// every commit and orders everything. Clients see it only inside opaque cursors.
+type Pos uint64
+
+// Outcome is the fate of one mutation of a commit.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Conflict  Outcome = iota // something was not at the revision expected: nothing of this mutation was written
+	Committed                // durable
+)
+
+// Mutation is one change to be made durable as a whole: the event of one thing
+// with the shadow after it, or records alone, or both.
+type Mutation struct {
+	// Thing is empty when only records are written.
+	Thing twin.ThingName
+	// Expect is the Seq of the thing's head on which this was built. Another value
+	// in the store is a Conflict. Mutations of one thing in one commit chain: the
+	// second expects what the first makes.
+	Expect twin.Seq
+	// Event is the canonical encoding of the event; Head is the thing's head after
+	// it, Head.Seq = Expect+1.
+	Event []byte
+	Head  twin.Head
+	// Shadow is the name of the shadow changed, Doc its new encoding (opaque to
+	// the store), Live whether it exists after the change (a tombstone does not).
+	// Info rides with the document.
+	Shadow twin.ShadowName
+	Doc    []byte
+	Live   bool
+	Info   ShadowInfo
+	// Anchor closes a segment of the thing's chain with this event.
+	Anchor  bool
+	Records []twin.RecordWrite
+}
+
+// ShadowInfo is kept beside a shadow's document.
+type ShadowInfo struct {
+	Seq           twin.Seq // of the newest event of this shadow
+	SinceSnapshot uint16   // events of this shadow since its last snapshot event
+	SnapshotDay   uint32   // day of that snapshot
+}
+
+// Shadow is a stored shadow. Doc is nil when there never was one.
+type Shadow struct {
+	Doc  []byte
+	Info ShadowInfo
+}
+
+// FeedEntry is one entry of the log in commit order.
+type FeedEntry struct {
+	Pos      Pos
+	Shard    twin.Shard
+	ShardSeq uint64 // counts up by one within the shard, without gaps, from 1
+	Event    []byte // canonical
+}
+
+// EventRange selects events of one shadow of one thing by commit time.
+type EventRange struct {
+	Key      twin.ShadowKey
+	From, To twin.Time // from <= time < to; To zero: no end
+	Newest   bool      // newest first, else oldest first
+	Limit    int       // at most so many; must be positive
+}
+
+// RecordRange selects records of a kind whose key starts with Prefix and is
+// greater than After, in key order.
+type RecordRange struct {
+	Kind          twin.RecordKind
+	Prefix, After string
+	Limit         int // must be positive
+}
+
+// Space tells how much room the store has.
+type Space struct {
+	FreeBytes uint64 // of the file system the store is on
+	UsedBytes uint64 // by the store
+	ReadOnly  bool   // below the low-water mark: commits answer KindFull
+}
+
+// Writer makes changes durable.
+type Writer interface {
+	// Commit makes a group of mutations durable, in order, each whole or not at
+	// all, and returns an outcome for each. It returns only when they are synced.
+	// It may be called by several goroutines.
+	//
+	// An error means the fate of every mutation is UNKNOWN, never "no": the caller
+	// must read again before it answers anybody. The exceptions are errors of kind
+	// KindFull, KindInvalid: nothing was written. Once the
+	// store is fenced after an I/O error each call fails with KindUnavailable.
+	// The caller may reuse the mutations' memory after the return.
+	Commit(ctx context.Context, ms []Mutation) ([]Outcome, error)
+}
+
+// Reader reads what is durable and nothing else: a value whose commit is still
+// being synced is waited for, and lists stop before it or wait. The bytes
+// returned belong to the caller.
+type Reader interface {
+	// Heads returns the head of each thing, zero for one that has no event.
+	Heads(ctx context.Context, things []twin.ThingName) ([]twin.Head, error)
+	// Shadows returns each shadow, tombstones too; zero for one that never was.
+	Shadows(ctx context.Context, keys []twin.ShadowKey) ([]Shadow, error)
+	// Things lists things that have a live shadow, by name, greater than after.
+	Things(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error)
+	// ShadowNames lists the live shadows of a thing by name, greater than after;
+	// the classic shadow is the empty name and comes first (after "" skips it, so
+	// ask for it by Shadows).
+	ShadowNames(ctx context.Context, thing twin.ThingName, after twin.ShadowName, limit int) ([]twin.ShadowName, error)
+}
+
+// Log reads the past.
+type Log interface {
+	// Events returns canonical events of one shadow.
+	Events(ctx context.Context, r EventRange) ([][]byte, error)
+	// Feed returns entries after a position, in order; empty when there are none.
+	Feed(ctx context.Context, after Pos, limit int) ([]FeedEntry, error)
+	// Head returns the position of the newest durable entry.
+	Head(ctx context.Context) (Pos, error)
+}
+
+// Records reads small records.
+type Records interface {
+	Record(ctx context.Context, kind twin.RecordKind, key string) (r twin.Record, ok bool, err error)
+	ListRecords(ctx context.Context, r RecordRange) ([]twin.Record, error)
+}
+
+// Store is the whole contract.
+type Store interface {
+	Writer
+	Reader
+	Log
+	Records
+	// Space tells how much room there is; it is cheap enough to be asked often.
+	Space() Space
+	// Fenced is closed after an I/O error that stops all commits; Fault then says
+	// what failed.
+	Fenced() <-chan struct{}
+	Fault() error
+	// Close waits for what runs and releases everything. It may be called twice.
+	Close() error
+}

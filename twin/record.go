@@ -1,0 +1,40 @@
+package twin
+
+// RecordKind names a family of small records that a door or the engine keeps in
+// the store beside the twins. The numbers are on disk: never reuse one.
+type RecordKind uint8
+
+// The kinds of record.
+const (
+	RecordSession     RecordKind = 1 // MQTT session, by client id
+	RecordMessage     RecordKind = 2 // body of a message queued for several sessions, by message id
+	RecordQueued      RecordKind = 3 // one entry of a session's queue, by client id and number
+	RecordRetained    RecordKind = 4 // retained message, by topic
+	RecordIdempotency RecordKind = 5 // answer to an HTTP Idempotency-Key
+)
+
+// Revision is the log position at which a record was last written.
+type Revision uint64
+
+// What a [RecordWrite] may expect beside an exact revision.
+const (
+	RevisionAny    Revision = 0            // write whatever is there
+	RevisionAbsent Revision = ^Revision(0) // write only if there is none
+)
+
+// Record is a small keyed value with the revision of its last write.
+type Record struct {
+	Kind     RecordKind
+	Key      string
+	Value    []byte
+	Revision Revision
+}
+
+// RecordWrite puts or deletes a record. It rides in the same commit as the change
+// that caused it.
+type RecordWrite struct {
+	Kind   RecordKind
+	Key    string
+	Value  []byte // nil deletes
+	Expect Revision
+}
