@@ -45,8 +45,9 @@ type Mutation struct {
 	Doc    []byte
 	Live   bool
 	Info   ShadowInfo
-	// Anchor closes a segment of the thing's chain with this event.
-	Anchor  bool
+	// Anchor, if its Seq is not 0, closes a segment of the thing's chain: the head
+	// before this event, to be kept after the events it covers have expired.
+	Anchor  twin.Head
 	Records []twin.RecordWrite
 }
 

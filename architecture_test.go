@@ -1,0 +1,127 @@
+package twofold_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/twofold-iot/twofold/"
+
+// rule says what a package may import of ours, and why it is there at all.
+type rule struct {
+	may []string
+	why string
+}
+
+// imports is the table of docs/ARCHITECTURE.md. A package that is not in it may
+// not exist; an import that is not in it may not either.
+var imports = map[string]rule{
+	"twin":                       {nil, "the nouns and pure rules import nothing of ours"},
+	"internal/store":             {[]string{"twin"}, "the contract speaks in nouns only"},
+	"internal/store/storetest":   {[]string{"twin", "internal/store"}, "one suite for every store"},
+	"internal/store/pebblestore": {[]string{"twin", "internal/store"}, "a store knows nothing above the contract"},
+	"internal/engine":            {[]string{"twin", "internal/store"}, "the write path knows the contract, never a store or a door"},
+	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
+	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
+	"internal/door/awsiot":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
+	"internal/door/rest":         {[]string{"twin"}, "a door knows no other door and declares what it needs"},
+	"internal/server": {[]string{
+		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
+		"internal/door/mqtt", "internal/door/awsiot", "internal/door/rest",
+	}, "the only wiring"},
+	"client":      {[]string{"twin"}, "a user of the public API"},
+	"cmd/twofold": {[]string{"twin", "internal/server", "client"}, "talks to a server over its public API"},
+}
+
+// engines names the third-party engines that one package alone may name.
+var engines = map[string]string{
+	"github.com/cockroachdb/pebble/":     "internal/store/pebblestore",
+	"github.com/go-json-experiment/json": "twin",
+	"github.com/danielgtaylor/huma/":     "internal/door/rest",
+	"github.com/spf13/cobra":             "cmd/twofold",
+	"github.com/knadh/koanf/":            "internal/server",
+	"github.com/coder/websocket":         "internal/door/mqtt",
+}
+
+// clockFree packages take the time from outside.
+var clockFree = []string{"twin", "internal/store", "internal/engine"}
+
+type listed struct {
+	ImportPath string
+	Dir        string
+	Imports    []string
+	GoFiles    []string
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if name == p.ImportPath || testTool(name) {
+			continue
+		}
+		r, known := imports[name]
+		if !known {
+			t.Errorf("package %s is not in the table of docs/ARCHITECTURE.md; add it with a reason, or merge it into another", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			ours := strings.TrimPrefix(imp, module)
+			if ours != imp && !slices.Contains(r.may, ours) {
+				t.Errorf("%s imports %s, but: %s", name, ours, r.why)
+			}
+			for prefix, owner := range engines {
+				if strings.HasPrefix(imp, prefix) && name != owner {
+					t.Errorf("%s imports %s, which only %s may name", name, imp, owner)
+				}
+			}
+		}
+	}
+}
+
+func TestImports_clock(t *testing.T) {
+	for _, p := range list(t) {
+		if !slices.Contains(clockFree, strings.TrimPrefix(p.ImportPath, module)) {
+			continue
+		}
+		for _, f := range p.GoFiles {
+			b, err := os.ReadFile(p.Dir + "/" + f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(b), "time.Now()") {
+				t.Errorf("%s/%s calls time.Now: take the clock from outside, so that replay is exact", p.ImportPath, f)
+			}
+		}
+	}
+}
+
+// testTool: what is under bench and e2e measures and tests the product and may
+// import all of it.
+func testTool(name string) bool {
+	return strings.HasPrefix(name, "bench/") || strings.HasPrefix(name, "e2e")
+}
+
+func list(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Imports,GoFiles", "./...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var ps []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return ps
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+}

@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twofold-iot/twofold/internal/store"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// apply adds a job to a group: it works out the new shadow and its event from the
+// working state, which the job then alters. Rejections wait in the group too,
+// because they may rest on updates that are not durable yet.
+func (c *committer) apply(g *group, j *job) {
+	g.jobs = append(g.jobs, j)
+	if j.result.Err != nil { // its state could not be read
+		return
+	}
+	if !j.isUpdate() {
+		j.mutation = len(g.mutations)
+		g.mutations = append(g.mutations, store.Mutation{Records: j.records})
+		return
+	}
+	c.pin(j)
+	s := j.thing.find(j.update.Key.Shadow)
+	if c.repeated(g, j) {
+		return
+	}
+	change, err := c.change(j, s)
+	if err != nil {
+		j.result.Err = err
+		return
+	}
+	c.record(g, j, s, change)
+}
+
+// pin keeps the thing of a job in the cache until the job is answered.
+func (c *committer) pin(j *job) {
+	t := c.cache.things[j.update.Key.Thing]
+	c.cache.use(t)
+	t.pending++
+	j.thing = t
+}
+
+// change applies the request to the working shadow.
+func (c *committer) change(j *job, s *shadow) (*twin.Change, error) {
+	if s.tree == nil && s.doc != nil {
+		tree, err := twin.DecodeShadow(s.doc)
+		if err != nil {
+			return nil, fmt.Errorf("read shadow %s: %w", j.update.Key, err)
+		}
+		s.tree = tree
+	}
+	u := &j.update
+	now := c.engine.commitTime()
+	if u.Delete {
+		return twin.NewDelete(u.Key, s.tree, u.Request, now)
+	}
+	return twin.NewChange(u.Key, s.tree, u.Request, now, c.engine.opts.Limits)
+}
+
+// record turns an accepted change into a mutation and makes it the working state.
+func (c *committer) record(g *group, j *job, s *shadow, change *twin.Change) {
+	t := j.thing
+	doc := change.Current.AppendBinary(nil)
+	seq := t.head.Seq + 1
+	day := change.Time.Day()
+	ev := twin.Event{
+		Thing: t.name, Shadow: s.name, Seq: seq, Kind: change.Kind,
+		Version: change.Current.Version, Time: change.Time,
+		Origin: j.update.Origin, Patch: change.Patch(),
+		Correlation: j.update.Request.ClientToken,
+	}
+	info := store.ShadowInfo{Seq: seq, SinceSnapshot: s.info.SinceSnapshot + 1, SnapshotDay: s.info.SnapshotDay}
+	if s.info.Seq == 0 || day != s.info.SnapshotDay || info.SinceSnapshot >= snapshotEvery {
+		ev.Snapshot = doc
+		info.SinceSnapshot, info.SnapshotDay = 0, day
+	}
+	start := len(g.events)
+	g.events = ev.AppendBinary(g.events)
+	event := g.events[start:len(g.events):len(g.events)]
+
+	head := twin.Head{Seq: seq, Hash: t.head.Hash.Next(event), Time: change.Time}
+	j.mutation = len(g.mutations)
+	g.mutations = append(g.mutations, store.Mutation{
+		Thing: t.name, Expect: t.head.Seq, Event: event, Head: head,
+		Shadow: s.name, Doc: doc, Live: change.Current.Exists(), Info: info,
+		Anchor: anchorBefore(t.head, head),
+	})
+	m := &g.mutations[j.mutation]
+	if p := c.engine.opts.Publisher; p != nil {
+		if j.outgoing = p.Stage(change); j.outgoing != nil {
+			m.Records = j.outgoing.Records()
+		}
+	}
+	if j.update.IdempotencyKey != "" {
+		m.Records = append(m.Records, c.remember(j, change))
+	}
+	j.shadow, j.doc = s, doc
+	j.result = twin.Result{Change: change, Version: change.Version}
+	c.cache.grow(t, int64(len(doc)-len(s.doc)))
+	t.head = head
+	s.doc, s.info, s.tree = doc, info, change.Current
+}
+
+// snapshotEvery is the most events of a shadow from one snapshot to the next.
+const snapshotEvery = 256
+
+// anchorBefore returns the head that closes a segment, zero if none closes: after
+// every 256th event, and at the end of a day, so that whole days can expire.
+func anchorBefore(before, after twin.Head) twin.Head {
+	full := before.Seq%twin.SegmentEvents == 0
+	dayEnds := before.Time.Day() != after.Time.Day()
+	if before.Seq != 0 && (full || dayEnds) {
+		return before
+	}
+	return twin.Head{}
+}
+
+// loader collects what a batch of jobs needs from the store, so that it is read in
+// two calls.
+type loader struct {
+	things  []twin.ThingName
+	shadows []twin.ShadowKey
+}
+
+// prefetch reads the things and shadows of jobs that are not cached. If the store
+// cannot be read the jobs get the error.
+func (c *committer) prefetch(jobs []*job) {
+	c.load.things, c.load.shadows = c.load.things[:0], c.load.shadows[:0]
+	for _, j := range jobs {
+		if !j.isUpdate() {
+			continue
+		}
+		t := c.cache.things[j.update.Key.Thing]
+		if t == nil {
+			c.load.things = append(c.load.things, j.update.Key.Thing)
+			c.load.shadows = append(c.load.shadows, j.update.Key)
+		} else if t.find(j.update.Key.Shadow) == nil {
+			c.load.shadows = append(c.load.shadows, j.update.Key)
+		}
+	}
+	if len(c.load.shadows) == 0 {
+		return
+	}
+	if err := c.read(); err != nil {
+		for _, j := range jobs {
+			if j.isUpdate() {
+				j.result.Err = err
+			}
+		}
+	}
+}
+
+func (c *committer) read() error {
+	ctx := context.Background() // a read is bounded by the store, and the answer is owed
+	heads, err := c.engine.store.Heads(ctx, c.load.things)
+	if err != nil {
+		return fmt.Errorf("read heads: %w", err)
+	}
+	shadows, err := c.engine.store.Shadows(ctx, c.load.shadows)
+	if err != nil {
+		return fmt.Errorf("read shadows: %w", err)
+	}
+	for i, name := range c.load.things {
+		if c.cache.things[name] == nil { // may be listed twice
+			c.cache.addThing(name, heads[i])
+		}
+	}
+	for i, key := range c.load.shadows {
+		if t := c.cache.things[key.Thing]; t.find(key.Shadow) == nil {
+			c.cache.addShadow(t, key.Shadow, shadows[i])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package engine
+
+import (
+	"sync"
+
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// job is one piece of work of a committer: an update of a twin, or record writes
+// that belong to no twin.
+type job struct {
+	update twin.Update
+	done   func(twin.Result)
+
+	records     []twin.RecordWrite
+	recordsDone func(error)
+
+	// Set when the job is applied; reset when it has to be applied again.
+	result   twin.Result
+	outgoing twin.Outgoing
+	mutation int     // index in the group's mutations, -1: none
+	thing    *thing  // whose state it read or changed
+	shadow   *shadow // that it changed
+	doc      []byte  // the shadow's document after it
+	original *job    // the job in flight that this one repeats
+
+	attempts int
+}
+
+func (j *job) isUpdate() bool { return j.done != nil }
+
+func (j *job) answer() {
+	if j.isUpdate() {
+		j.done(j.result)
+		return
+	}
+	j.recordsDone(j.result.Err)
+}
+
+func (j *job) reset() {
+	j.result, j.outgoing, j.mutation = twin.Result{}, nil, -1
+	j.thing, j.shadow, j.doc, j.original = nil, nil, nil, nil
+}
+
+// queue is the bounded list of jobs of one committer. Any goroutine puts, the
+// committer takes.
+type queue struct {
+	ready  chan struct{} // holds one token when there may be something to take
+	lenMax int
+
+	mu     sync.Mutex
+	jobs   []*job
+	closed bool
+}
+
+func newQueue(lenMax int) *queue {
+	return &queue{ready: make(chan struct{}, 1), lenMax: lenMax}
+}
+
+var (
+	errQueueFull = &twin.Error{
+		Kind: twin.KindFull, Message: "Too many updates are waiting",
+		Hint: "send more slowly, or raise engine.queue_len_max",
+	}
+	errStopping = twin.NewError(twin.KindUnavailable, "The server is stopping")
+)
+
+func (q *queue) put(j *job) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return errStopping
+	}
+	if len(q.jobs) >= q.lenMax {
+		q.mu.Unlock()
+		return errQueueFull
+	}
+	q.jobs = append(q.jobs, j)
+	first := len(q.jobs) == 1
+	q.mu.Unlock()
+	if first {
+		q.wake()
+	}
+	return nil
+}
+
+func (q *queue) wake() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take appends at most n jobs to dst, oldest first.
+func (q *queue) take(dst []*job, n int) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n = min(n, len(q.jobs))
+	dst = append(dst, q.jobs[:n]...)
+	rest := copy(q.jobs, q.jobs[n:])
+	clear(q.jobs[rest:])
+	q.jobs = q.jobs[:rest]
+	return dst
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.wake()
+}
+
+// drained reports whether the queue is closed and empty.
+func (q *queue) drained() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed && len(q.jobs) == 0
+}
