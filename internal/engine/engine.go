@@ -43,7 +43,6 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Now == nil {
 		return o, errors.New("engine options: Now is not set")
 	}
-	o.Limits = o.Limits.WithDefaults()
 	setDefault(&o.Committers, 2)
 	setDefault(&o.QueueLenMax, 16<<10)
 	setDefault(&o.GroupLenMax, 2<<10)
@@ -176,7 +175,7 @@ func (e *Engine) Now() twin.Time {
 	return max(twin.TimeOf(e.opts.Now()), twin.Time(e.lastTime.Load()))
 }
 
-// Limits returns the limits in force with defaults filled in.
+// Limits returns the limits of shadows that it was opened with.
 func (e *Engine) Limits() twin.Limits { return e.opts.Limits }
 
 // Close answers what is queued, waits for the committers, and returns. It may be
