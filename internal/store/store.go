@@ -12,8 +12,9 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// Pos is the position of a mutation in the log of this store: it counts up with
-// every commit and orders everything. Clients see it only inside opaque cursors.
+// Pos is the position of a mutation in the log of this store: it counts up by one
+// with every mutation that is committed, and orders everything. It is also the
+// [twin.Revision] of the records written with it. Clients see it only inside opaque cursors.
 type Pos uint64
 
 // Outcome is the fate of one mutation of a commit.
@@ -47,7 +48,8 @@ type Mutation struct {
 	Info   ShadowInfo
 	// Anchor, if its Seq is not 0, closes a segment of the thing's chain: the head
 	// before this event, to be kept after the events it covers have expired.
-	Anchor  twin.Head
+	Anchor twin.Head
+	// Records are written with the event, or alone.
 	Records []twin.RecordWrite
 }
 
@@ -103,8 +105,12 @@ type Writer interface {
 	//
 	// An error means the fate of every mutation is UNKNOWN, never "no": the caller
 	// must read again before it answers anybody. The exceptions are errors of kind
-	// KindFull, KindInvalid: nothing was written. Once the
-	// store is fenced after an I/O error each call fails with KindUnavailable.
+	// KindFull (see [Space]) and KindInvalid (see [Check]): nothing was written.
+	// Once the store is fenced after an I/O error each call fails with
+	// KindUnavailable. When ctx ends first the error is of that kind too, and the
+	// commit goes on by itself.
+	//
+	// Head.Time must not step back within a thing; that is the caller's duty.
 	// The caller may reuse the mutations' memory after the return.
 	Commit(ctx context.Context, ms []Mutation) ([]Outcome, error)
 }
@@ -129,9 +135,10 @@ type Reader interface {
 type Log interface {
 	// Events returns canonical events of one shadow.
 	Events(ctx context.Context, r EventRange) ([][]byte, error)
-	// Feed returns entries after a position, in order; empty when there are none.
+	// Feed returns the events after a position, in order; empty when there are none.
 	Feed(ctx context.Context, after Pos, limit int) ([]FeedEntry, error)
-	// Head returns the position of the newest durable entry.
+	// Head returns the position of the newest durable mutation. Mutations that write
+	// records alone take a position too but are no entries of the feed.
 	Head(ctx context.Context) (Pos, error)
 }
 
@@ -154,5 +161,7 @@ type Store interface {
 	Fenced() <-chan struct{}
 	Fault() error
 	// Close waits for what runs and releases everything. It may be called twice.
+	// After a fence it waits for nothing and releases nothing: what an I/O error
+	// left half done must not go on, so the process has to end.
 	Close() error
 }

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// Memory is the reference [Store]: maps under one lock, every read a scan. It is
+// what the other stores are compared with, and a store for tests of the layers
+// above. Nothing survives it, and it is never fenced or full.
+type Memory struct {
+	fenced chan struct{} // never closed
+
+	mu       sync.Mutex
+	closed   bool
+	pos      Pos
+	shardSeq [twin.ShardCount]uint64
+	heads    map[twin.ThingName]twin.Head
+	shadows  map[twin.ShadowKey]memoryShadow
+	events   map[twin.ShadowKey][]memoryEvent
+	feed     []FeedEntry
+	records  map[memoryRecordKey]twin.Record
+}
+
+type memoryShadow struct {
+	Shadow
+	live bool
+}
+
+type memoryEvent struct {
+	time  twin.Time
+	bytes []byte
+}
+
+type memoryRecordKey struct {
+	kind twin.RecordKind
+	key  string
+}
+
+var _ Store = (*Memory)(nil)
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	return &Memory{
+		fenced:  make(chan struct{}),
+		heads:   make(map[twin.ThingName]twin.Head),
+		shadows: make(map[twin.ShadowKey]memoryShadow),
+		events:  make(map[twin.ShadowKey][]memoryEvent),
+		records: make(map[memoryRecordKey]twin.Record),
+	}
+}
+
+// enter takes the lock if the store can be used.
+func (m *Memory) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return &twin.Error{Kind: twin.KindUnavailable, Message: "the caller gave up", Err: err}
+	}
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return twin.NewError(twin.KindUnavailable, "the store is closed")
+	}
+	return nil
+}
+
+// Commit implements [Writer].
+func (m *Memory) Commit(ctx context.Context, ms []Mutation) ([]Outcome, error) {
+	if err := Check(ms); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	outcomes := make([]Outcome, len(ms))
+	for i := range ms {
+		if m.expected(&ms[i]) {
+			m.apply(&ms[i])
+			outcomes[i] = Committed
+		}
+	}
+	return outcomes, nil
+}
+
+func (m *Memory) expected(mu *Mutation) bool {
+	if mu.Thing != "" && m.heads[mu.Thing].Seq != mu.Expect {
+		return false
+	}
+	for _, w := range mu.Records {
+		r, ok := m.records[memoryRecordKey{w.Kind, w.Key}]
+		if !Expected(w.Expect, r.Revision, ok) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *Memory) apply(mu *Mutation) {
+	m.pos++
+	if mu.Thing != "" {
+		event := bytes.Clone(mu.Event)
+		key := twin.ShadowKey{Thing: mu.Thing, Shadow: mu.Shadow}
+		shard := mu.Thing.Shard()
+		m.shardSeq[shard]++
+		m.heads[mu.Thing] = mu.Head
+		m.shadows[key] = memoryShadow{Shadow{Doc: bytes.Clone(mu.Doc), Info: mu.Info}, mu.Live}
+		m.events[key] = append(m.events[key], memoryEvent{mu.Head.Time, event})
+		m.feed = append(m.feed, FeedEntry{Pos: m.pos, Shard: shard, ShardSeq: m.shardSeq[shard], Event: event})
+	}
+	for _, w := range mu.Records {
+		key := memoryRecordKey{w.Kind, w.Key}
+		if w.Value == nil {
+			delete(m.records, key)
+			continue
+		}
+		m.records[key] = twin.Record{Kind: w.Kind, Key: w.Key, Value: bytes.Clone(w.Value), Revision: twin.Revision(m.pos)}
+	}
+}
+
+// Heads implements [Reader].
+func (m *Memory) Heads(ctx context.Context, things []twin.ThingName) ([]twin.Head, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	heads := make([]twin.Head, len(things))
+	for i, t := range things {
+		heads[i] = m.heads[t]
+	}
+	return heads, nil
+}
+
+// Shadows implements [Reader].
+func (m *Memory) Shadows(ctx context.Context, keys []twin.ShadowKey) ([]Shadow, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	shadows := make([]Shadow, len(keys))
+	for i, k := range keys {
+		s := m.shadows[k].Shadow
+		shadows[i] = Shadow{Doc: bytes.Clone(s.Doc), Info: s.Info}
+	}
+	return shadows, nil
+}
+
+// Things implements [Reader].
+func (m *Memory) Things(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error) {
+	if err := CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var things []twin.ThingName
+	for k, s := range m.shadows {
+		if s.live && k.Thing > after {
+			things = append(things, k.Thing)
+		}
+	}
+	slices.Sort(things)
+	return first(slices.Compact(things), limit), nil
+}
+
+// ShadowNames implements [Reader].
+func (m *Memory) ShadowNames(ctx context.Context, thing twin.ThingName, after twin.ShadowName, limit int) ([]twin.ShadowName, error) {
+	if err := CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var names []twin.ShadowName
+	for k, s := range m.shadows {
+		if s.live && k.Thing == thing && k.Shadow > after {
+			names = append(names, k.Shadow)
+		}
+	}
+	slices.Sort(names)
+	return first(names, limit), nil
+}
+
+// Events implements [Log].
+func (m *Memory) Events(ctx context.Context, r EventRange) ([][]byte, error) {
+	if err := CheckLimit(r.Limit); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var events [][]byte
+	for _, e := range m.events[r.Key] {
+		if r.From <= e.time && (r.To == 0 || e.time < r.To) {
+			events = append(events, bytes.Clone(e.bytes))
+		}
+	}
+	if r.Newest {
+		slices.Reverse(events)
+	}
+	return first(events, r.Limit), nil
+}
+
+// Feed implements [Log].
+func (m *Memory) Feed(ctx context.Context, after Pos, limit int) ([]FeedEntry, error) {
+	if err := CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var entries []FeedEntry
+	for _, e := range m.feed {
+		if e.Pos > after {
+			e.Event = bytes.Clone(e.Event)
+			entries = append(entries, e)
+		}
+	}
+	return first(entries, limit), nil
+}
+
+// Head implements [Log].
+func (m *Memory) Head(ctx context.Context) (Pos, error) {
+	if err := m.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	return m.pos, nil
+}
+
+// Record implements [Records].
+func (m *Memory) Record(ctx context.Context, kind twin.RecordKind, key string) (twin.Record, bool, error) {
+	if err := m.enter(ctx); err != nil {
+		return twin.Record{}, false, err
+	}
+	defer m.mu.Unlock()
+	r, ok := m.records[memoryRecordKey{kind, key}]
+	r.Value = bytes.Clone(r.Value)
+	return r, ok, nil
+}
+
+// ListRecords implements [Records].
+func (m *Memory) ListRecords(ctx context.Context, r RecordRange) ([]twin.Record, error) {
+	if err := CheckLimit(r.Limit); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var records []twin.Record
+	for k, rec := range m.records {
+		if k.kind == r.Kind && strings.HasPrefix(k.key, r.Prefix) && k.key > r.After {
+			rec.Value = bytes.Clone(rec.Value)
+			records = append(records, rec)
+		}
+	}
+	slices.SortFunc(records, func(a, b twin.Record) int { return strings.Compare(a.Key, b.Key) })
+	return first(records, r.Limit), nil
+}
+
+// Space implements [Store]: room without end.
+func (m *Memory) Space() Space { return Space{FreeBytes: 1 << 62} }
+
+// Fenced implements [Store].
+func (m *Memory) Fenced() <-chan struct{} { return m.fenced }
+
+// Fault implements [Store].
+func (m *Memory) Fault() error { return nil }
+
+// Close implements [Store].
+func (m *Memory) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	return nil
+}
+
+func first[T any](s []T, limit int) []T { return s[:min(len(s), limit)] }
