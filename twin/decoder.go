@@ -5,20 +5,28 @@ import (
 	"errors"
 )
 
-var errShort = errors.New("ends too early")
+var (
+	errShort  = errors.New("ends too early")
+	errVarint = errors.New("a number is not in its shortest form")
+)
 
 // decoder reads the binary encodings of this package; after the first fault it
-// returns zero values and keeps the error.
+// returns zero values and keeps the error. It takes only what the encoders write:
+// two encodings of one value would have two hashes.
 type decoder struct {
 	b   []byte
 	err error
 }
 
-func (d *decoder) fail() { d.b, d.err = nil, errShort }
+func (d *decoder) stop(err error) {
+	if d.err == nil {
+		d.b, d.err = nil, err
+	}
+}
 
 func (d *decoder) byte() byte {
 	if len(d.b) < 1 {
-		d.fail()
+		d.stop(errShort)
 		return 0
 	}
 	c := d.b[0]
@@ -28,7 +36,7 @@ func (d *decoder) byte() byte {
 
 func (d *decoder) uint32() uint32 {
 	if len(d.b) < 4 {
-		d.fail()
+		d.stop(errShort)
 		return 0
 	}
 	v := binary.BigEndian.Uint32(d.b)
@@ -37,9 +45,18 @@ func (d *decoder) uint32() uint32 {
 }
 
 func (d *decoder) uvarint() uint64 {
+	if len(d.b) > 0 && d.b[0] < 0x80 {
+		v := uint64(d.b[0])
+		d.b = d.b[1:]
+		return v
+	}
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 {
-		d.fail()
+		d.stop(errShort)
+		return 0
+	}
+	if d.b[n-1] == 0 { // n > 1 here
+		d.stop(errVarint)
 		return 0
 	}
 	d.b = d.b[n:]
@@ -47,21 +64,18 @@ func (d *decoder) uvarint() uint64 {
 }
 
 func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.fail()
-		return 0
+	u := d.uvarint()
+	v := int64(u >> 1)
+	if u&1 != 0 {
+		v = ^v
 	}
-	d.b = d.b[n:]
 	return v
 }
 
-// bytes returns nil for an empty field, so that a decoded value equals the one
-// that was encoded.
-func (d *decoder) bytes() []byte {
-	n := d.uvarint()
+// take returns the next n bytes, nil if n is 0.
+func (d *decoder) take(n uint64) []byte {
 	if n > uint64(len(d.b)) {
-		d.fail()
+		d.stop(errShort)
 		return nil
 	}
 	if n == 0 {
@@ -71,3 +85,7 @@ func (d *decoder) bytes() []byte {
 	d.b = d.b[n:]
 	return v
 }
+
+// bytes returns nil for an empty field, so that a decoded value equals the one
+// that was encoded.
+func (d *decoder) bytes() []byte { return d.take(d.uvarint()) }

@@ -1,8 +1,5 @@
 package twin
 
-// Node is a JSON value in a shadow.
-type Node struct{}
-
 // Shadow is one shadow document at one version. It is immutable: a change makes a
 // new one.
 type Shadow struct {
@@ -12,75 +9,71 @@ type Shadow struct {
 	DeletedAt Time // set: a tombstone, kept so that versions go on
 }
 
+// TombstoneKeep is how long a deleted shadow's version is remembered, in
+// milliseconds: 48 hours. An update after that starts at version 1 again (AWS
+// Developer Guide, "Shadow service data flow").
+const TombstoneKeep Time = 48 * 60 * 60 * 1000
+
 // Exists reports whether there is a document: s is neither nil nor a tombstone.
 func (s *Shadow) Exists() bool { return s != nil && s.DeletedAt == 0 }
 
-// AppendBinary appends the encoding that is stored; layout in docs/format/shadow.md.
-func (s *Shadow) AppendBinary(dst []byte) []byte { panic("pending") }
+// Expired reports whether s is a tombstone whose version is forgotten at now, so
+// that it is as if the shadow had never been.
+func (s *Shadow) Expired(now Time) bool {
+	return s != nil && s.DeletedAt != 0 && now-s.DeletedAt >= TombstoneKeep
+}
 
-// DecodeShadow reads what [Shadow.AppendBinary] wrote. The shadow shares the memory of b.
-func DecodeShadow(b []byte) (*Shadow, error) { panic("pending") }
+// Delta returns what desired asks and reported does not say, with the times of
+// desired; nil if there is nothing (spec §6).
+func (s *Shadow) Delta() *Node {
+	if s == nil || s.Desired == nil {
+		return nil
+	}
+	d, ok := deltaOf(s.Desired, s.Reported)
+	if !ok {
+		return nil
+	}
+	return &d
+}
+
+// JSONBytes is the size that [Limits].DocumentBytesMax limits.
+func (s *Shadow) JSONBytes() int {
+	if s == nil {
+		return 0
+	}
+	return s.Desired.jsonBytes() + s.Reported.jsonBytes()
+}
 
 // Limits of a shadow. The zero value of a field means its default.
 type Limits struct {
-	DocumentBytesMax int // compact JSON of desired plus reported after the merge; 8192
-	DepthMax         int // 8
-	TokenBytesMax    int // 64
+	// DocumentBytesMax limits the compact JSON of desired plus that of reported, after
+	// the merge; 8192.
+	DocumentBytesMax int
+	// DepthMax limits the levels of a section, the section itself being the first;
+	// 8. More than [DepthLimit] counts as that.
+	DepthMax int
+	// TokenBytesMax limits the clientToken; 64.
+	TokenBytesMax int
 }
 
-// Request is a parsed update request (or the clientToken of a get or delete).
-type Request struct {
-	ClientToken string
-	HasToken    bool
-	// unexported: version, sections, raw state
+// DepthLimit is the most [Limits].DepthMax can be, and the depth at which the
+// reader stops altogether, also in parts of a request that are ignored.
+const DepthLimit = 128
+
+// WithDefaults returns the limits in force.
+func (l Limits) WithDefaults() Limits {
+	if l.DocumentBytesMax <= 0 {
+		l.DocumentBytesMax = 8192
+	}
+	if l.DepthMax <= 0 {
+		l.DepthMax = 8
+	}
+	l.DepthMax = min(l.DepthMax, DepthLimit)
+	if l.TokenBytesMax <= 0 {
+		l.TokenBytesMax = 64
+	}
+	return l
 }
-
-// ParseRequest parses the body of an update. When it fails, the returned Request
-// is not nil and carries the clientToken if that could be read, to be echoed.
-func ParseRequest(payload []byte, lim Limits) (*Request, error) { panic("pending") }
-
-// ParseToken reads the clientToken of a get or delete body, which may be empty.
-func ParseToken(payload []byte, lim Limits) (*Request, error) { panic("pending") }
-
-// Change is an accepted change of a shadow.
-type Change struct {
-	Key      ShadowKey
-	Kind     EventKind
-	Time     Time
-	Previous *Shadow // nil: the shadow was created by this change
-	Current  *Shadow // for a delete, the tombstone
-	Version  Version // the version to tell clients
-	Request  *Request
-}
-
-// NewChange applies a request to the current shadow (nil: never existed). It does
-// not alter prev.
-func NewChange(key ShadowKey, prev *Shadow, req *Request, now Time, lim Limits) (*Change, error) {
-	panic("pending")
-}
-
-// NewDelete deletes a shadow. One that does not exist is [KindNotFound].
-func NewDelete(key ShadowKey, prev *Shadow, req *Request, now Time) (*Change, error) {
-	panic("pending")
-}
-
-// Patch returns the "state" value of the request as compact JSON, for the event.
-func (c *Change) Patch() []byte { panic("pending") }
-
-// HasDelta reports whether desired asks for something reported does not say.
-func (c *Change) HasDelta() bool { panic("pending") }
-
-// AppendAccepted appends the update/accepted or delete/accepted document.
-func (c *Change) AppendAccepted(dst []byte) []byte { panic("pending") }
-
-// AppendDelta appends the update/delta document; only if HasDelta.
-func (c *Change) AppendDelta(dst []byte) []byte { panic("pending") }
-
-// AppendDocuments appends the update/documents document.
-func (c *Change) AppendDocuments(dst []byte) []byte { panic("pending") }
-
-// AppendGet appends the get/accepted document of a shadow that exists. req may be nil.
-func AppendGet(dst []byte, s *Shadow, now Time, req *Request) []byte { panic("pending") }
 
 // ErrNoShadow is the error for a shadow that does not exist.
 func ErrNoShadow(key ShadowKey) error {

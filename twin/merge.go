@@ -1,0 +1,125 @@
+package twin
+
+// merger applies a request to a shadow (spec §3 "Merge"). New nodes come from one
+// slab; subtrees that the request does not name are shared with the old shadow.
+type merger struct {
+	stamp int64
+	slab  []Node
+	hint  int // nodes to allocate when the slab is used up
+}
+
+func (m *merger) grab(n int) []Node {
+	if n > len(m.slab) {
+		m.slab = make([]Node, max(n, m.hint))
+	}
+	nodes := m.slab[:n:n]
+	m.slab = m.slab[n:]
+	return nodes
+}
+
+// section merges a section. A section that becomes empty is dropped (rule 7), an
+// empty one sent is nothing (rule 8), null drops it (rule 3).
+func (m *merger) section(old, patch *Node) *Node {
+	if patch == nil {
+		return old
+	}
+	if patch.kind == kindNull {
+		return nil
+	}
+	if len(patch.kids) == 0 {
+		return old
+	}
+	var members []Node
+	if old != nil {
+		members = old.kids
+	}
+	merged := m.members(members, patch.kids)
+	if len(merged) == 0 {
+		return nil
+	}
+	n := &m.grab(1)[0]
+	n.kind, n.kids = kindObject, merged
+	return n
+}
+
+// members merges the members of an object (rule 1). Keys keep their place, new ones
+// go to the end.
+func (m *merger) members(old, patch []Node) []Node {
+	room := len(old)
+	for i := range patch {
+		if patch[i].kind != kindNull {
+			room++
+		}
+	}
+	merged := append(m.grab(room)[:0], old...)
+	look := finder{nodes: old}
+	removed := false
+	for i := range patch {
+		p := &patch[i]
+		at := look.find(p.key)
+		if at < 0 {
+			if n, ok := m.fresh(p); ok {
+				merged = append(merged, n)
+			}
+			continue
+		}
+		if p.kind == kindNull {
+			merged[at].kind = kindNull // rule 2, taken out below
+			removed = true
+			continue
+		}
+		merged[at] = m.onto(&old[at], p)
+	}
+	if !removed {
+		return merged
+	}
+	kept := merged[:0]
+	for i := range merged {
+		if merged[i].kind != kindNull {
+			kept = append(kept, merged[i])
+		}
+	}
+	clear(merged[len(kept):]) // do not hold on to what was deleted
+	return kept
+}
+
+// onto returns what is at a key that has a value and is sent another.
+func (m *merger) onto(old, patch *Node) Node {
+	if patch.kind == kindObject && old.kind == kindObject {
+		if len(patch.kids) == 0 {
+			return *old // row 12
+		}
+		// One that is emptied by nulls stays {} (row 11).
+		return Node{key: old.key, kind: kindObject, kids: m.members(old.kids, patch.kids)}
+	}
+	n, ok := m.fresh(patch)
+	if !ok {
+		// Nothing but nulls sent onto a value that is no object: the type changes
+		// (rule 6), to an object emptied by nulls.
+		return Node{key: patch.key, kind: kindObject}
+	}
+	return n
+}
+
+// fresh returns what a value sent becomes where nothing was: without its nulls, and
+// not at all if there is nothing else in it (row 10). {} is a value (rule 7).
+func (m *merger) fresh(patch *Node) (n Node, ok bool) {
+	switch patch.kind {
+	case kindNull:
+		return Node{}, false
+	case kindObject:
+		members := m.grab(len(patch.kids))[:0]
+		for i := range patch.kids {
+			if n, ok := m.fresh(&patch.kids[i]); ok {
+				members = append(members, n)
+			}
+		}
+		if len(members) == 0 && len(patch.kids) > 0 {
+			return Node{}, false
+		}
+		return Node{key: patch.key, kind: kindObject, kids: members}, true
+	}
+	n = *patch // an array with all that is in it (rule 5)
+	n.stamp = m.stamp
+	return n, true
+}

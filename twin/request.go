@@ -1,0 +1,64 @@
+package twin
+
+import (
+	"unicode/utf8"
+)
+
+// Request is a parsed update request, or the clientToken of a get or delete. It is
+// immutable, and shares no memory with the payload it was read from.
+type Request struct {
+	ClientToken string
+	HasToken    bool
+
+	hasVersion bool
+	version    Version
+	// state is what was sent: null, or an object with the sections sent, each null
+	// or an object. nil for a get or delete.
+	state *Node
+	text  string // state as compact JSON
+	nodes int    // in state
+	// oversize: what is sent is alone larger than a document may be. There is no
+	// state then.
+	oversize bool
+}
+
+// ExpectedVersion returns the version the request asks the shadow to be at.
+func (r *Request) ExpectedVersion() (v Version, ok bool) { return r.version, r.hasVersion }
+
+// ParseRequest parses the body of an update. When it fails, the returned Request
+// is not nil and carries the clientToken if that could be read, to be echoed.
+//
+// Faults are looked for in the order of spec §7, and the first is returned,
+// wherever it stands in the body: UTF-8, JSON, clientToken, state, sections,
+// depth, null in arrays, version. A number that no float64 can come near, such as
+// 1e400, is not JSON here: most readers of the document would lose it.
+func ParseRequest(payload []byte, lim Limits) (*Request, error) {
+	return parse(payload, lim, true)
+}
+
+// ParseToken reads the clientToken of a get or delete body, which may be empty.
+// Everything else in it is ignored but must be JSON. When it fails, the returned
+// Request is not nil.
+func ParseToken(payload []byte, lim Limits) (*Request, error) {
+	if len(payload) == 0 {
+		return &Request{}, nil
+	}
+	return parse(payload, lim, false)
+}
+
+func parse(payload []byte, lim Limits, update bool) (*Request, error) {
+	req := &Request{}
+	if !utf8.Valid(payload) {
+		return req, NewError(KindEncoding, "Unsupported documented encoding; supported encoding is UTF-8")
+	}
+	s := newScanner(payload, lim.WithDefaults())
+	defer s.release()
+	err := s.request(req, update)
+	if err != nil {
+		return req, err
+	}
+	if update {
+		s.build(req)
+	}
+	return req, nil
+}
