@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/twofold-iot/twofold/bench/wire"
 )
 
 // conn is one connection and the things it speaks for: first, first+step, … below
@@ -43,14 +45,14 @@ func (c *conn) connect(addr, clientID string, deadline time.Time) error {
 	if err := nc.SetDeadline(deadline); err != nil {
 		return fmt.Errorf("connect %s: %w", clientID, err)
 	}
-	if _, err := nc.Write(appendConnect(nil, clientID, true)); err != nil {
+	if _, err := nc.Write(wire.AppendConnect(nil, clientID, true)); err != nil {
 		return fmt.Errorf("connect %s: %w", clientID, err)
 	}
 	var ack [4]byte
 	if _, err := io.ReadFull(nc, ack[:]); err != nil {
 		return fmt.Errorf("read CONNACK of %s: %w", clientID, err)
 	}
-	if ack[0] != 0x20 || ack[3] != 0 {
+	if ack[0] != wire.Connack || ack[3] != 0 {
 		return fmt.Errorf("%s was not accepted: %x", clientID, ack)
 	}
 	return nil
@@ -162,6 +164,6 @@ func (c *conn) close() error {
 	if c.net == nil {
 		return nil
 	}
-	_, _ = c.net.Write([]byte{0xe0, 0}) // DISCONNECT; the close says it too
+	_, _ = c.net.Write([]byte{wire.Disconnect, 0}) // DISCONNECT; the close says it too
 	return c.net.Close()
 }

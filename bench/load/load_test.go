@@ -3,7 +3,6 @@ package load_test
 import (
 	"bufio"
 	"encoding/json"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twofold-iot/twofold/bench/load"
+	"github.com/twofold-iot/twofold/bench/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,52 +56,31 @@ func newBroker(t *testing.T, answer func(n int, id [2]byte) []byte) *broker {
 func (b *broker) serve(c net.Conn) error {
 	r := bufio.NewReader(c)
 	for n := 0; ; {
-		header, body, err := readPacket(r)
+		p, _, err := wire.Read(r, nil)
 		if err != nil {
 			return err
 		}
-		switch header >> 4 {
-		case 1:
+		switch p.First & 0xf0 {
+		case 0x10:
 			if _, err := c.Write([]byte{0x20, 2, 0, 0}); err != nil {
 				return err
 			}
-		case 3:
-			topicLen := int(body[0])<<8 | int(body[1])
-			topic := string(body[2 : 2+topicLen])
-			id := [2]byte(body[2+topicLen:])
+		case wire.Publish:
+			topic, id, payload, err := p.Message()
+			if err != nil {
+				return err
+			}
 			b.mu.Lock()
-			b.payloads[topic] = append(b.payloads[topic], string(body[4+topicLen:]))
+			b.payloads[topic] = append(b.payloads[topic], string(payload))
 			b.mu.Unlock()
-			if _, err := c.Write(b.answer(n, id)); err != nil {
+			if _, err := c.Write(b.answer(n, [2]byte{byte(id >> 8), byte(id)})); err != nil {
 				return err
 			}
 			n++
-		case 14:
+		case wire.Disconnect:
 			return nil
 		}
 	}
-}
-
-func readPacket(r *bufio.Reader) (byte, []byte, error) {
-	header, err := r.ReadByte()
-	if err != nil {
-		return 0, nil, err
-	}
-	n, shift := 0, 0
-	for {
-		x, err := r.ReadByte()
-		if err != nil {
-			return 0, nil, err
-		}
-		n |= int(x&0x7f) << shift
-		shift += 7
-		if x < 0x80 {
-			break
-		}
-	}
-	body := make([]byte, n)
-	_, err = io.ReadFull(r, body)
-	return header, body, err
 }
 
 func ack(_ int, id [2]byte) []byte { return []byte{0x40, 2, id[0], id[1]} }

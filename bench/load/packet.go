@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/twofold-iot/twofold/bench/wire"
 )
 
 // Markers in a payload that are patched for each update. Both have a fixed
@@ -43,7 +45,6 @@ const (
 	seqDigits    = len(SeqMarker)
 	topicPrefix  = "$aws/things/"
 	topicSuffix  = "/shadow/update"
-	headerQoS1   = 0x32 // PUBLISH, QoS 1 [MQTT-3.3.1]
 	remainingMax = 16_383
 )
 
@@ -62,9 +63,9 @@ func newTemplate(prefix, payload string) (*template, error) {
 		return nil, fmt.Errorf("packet of %d bytes, at most %d", remaining, remainingMax)
 	}
 	var p []byte
-	p = append(p, headerQoS1)
-	p = appendRemaining(p, remaining)
-	p = appendString(p, topic)
+	p = append(p, wire.Publish|wire.FlagQoS1)
+	p = wire.AppendRemaining(p, remaining)
+	p = wire.AppendString(p, topic)
 	t := &template{idAt: len(p), thingAt: bytes.Index(p, []byte(topicPrefix)) + len(topicPrefix) + len(prefix)}
 	p = append(p, 0, 0)
 	t.payloadAt = len(p)
@@ -103,39 +104,13 @@ func putDigits(p []byte, n int) {
 	}
 }
 
-// appendConnect appends a CONNECT with protocol level 4 and no keep-alive.
-func appendConnect(dst []byte, clientID string, clean bool) []byte {
-	var flags byte
-	if clean {
-		flags = 0x02
-	}
-	dst = append(dst, 0x10)
-	dst = appendRemaining(dst, 10+2+len(clientID))
-	dst = appendString(dst, "MQTT")
-	dst = append(dst, 4, flags, 0, 0)
-	return appendString(dst, clientID)
-}
-
-func appendRemaining(dst []byte, n int) []byte {
-	for n >= 0x80 {
-		dst = append(dst, byte(n)|0x80)
-		n >>= 7
-	}
-	return append(dst, byte(n))
-}
-
-func appendString(dst []byte, s string) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
-	return append(dst, s...)
-}
-
 var errNotPuback = errors.New("not a PUBACK")
 
 const pubackLen = 4
 
 // puback decodes a whole PUBACK and returns its packet identifier.
 func puback(p []byte) (uint16, error) {
-	if p[0] != 0x40 || p[1] != 2 {
+	if p[0] != wire.Puback || p[1] != 2 {
 		return 0, fmt.Errorf("%w: packet begins with %#x %#x", errNotPuback, p[0], p[1])
 	}
 	return binary.BigEndian.Uint16(p[2:]), nil
