@@ -1,0 +1,275 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// document is a twin as this door shows it. The order of the fields is the order
+// in the answer. A field that has no value is left out, never made up.
+type document struct {
+	DeviceID     twin.ThingName  `json:"deviceId"`
+	Shadow       twin.ShadowName `json:"shadow,omitempty"`
+	Version      twin.Version    `json:"version"`
+	LastSeen     string          `json:"lastSeen,omitempty"`
+	CurrentState json.RawMessage `json:"currentState,omitempty"`
+	DesiredState json.RawMessage `json:"desiredState,omitempty"`
+	Delta        json.RawMessage `json:"delta,omitempty"`
+	Metadata     json.RawMessage `json:"metadata,omitempty"`
+}
+
+func newDocument(key twin.ShadowKey, s *twin.Shadow) *document {
+	d := &document{DeviceID: key.Thing, Shadow: key.Shadow, Version: s.Version, LastSeen: lastSeen(s)}
+	if s.Reported != nil {
+		d.CurrentState = s.Reported.AppendJSON(nil)
+		d.Metadata = append(d.Metadata, `,"reported":`...)
+		d.Metadata = s.Reported.AppendMetadata(d.Metadata)
+	}
+	if s.Desired != nil {
+		d.DesiredState = s.Desired.AppendJSON(nil)
+		d.Metadata = append(d.Metadata, `,"desired":`...)
+		d.Metadata = s.Desired.AppendMetadata(d.Metadata)
+	}
+	if d.Metadata != nil {
+		d.Metadata[0] = '{'
+		d.Metadata = append(d.Metadata, '}')
+	}
+	if delta := s.Delta(); delta != nil {
+		d.Delta = delta.AppendJSON(nil)
+	}
+	return d
+}
+
+// lastSeen is the time of the newest reported value that is still there; empty if
+// there is none.
+func lastSeen(s *twin.Shadow) string {
+	if s.Reported == nil {
+		return ""
+	}
+	seconds := newestTimestamp(s.Reported.AppendMetadata(nil))
+	if seconds == 0 {
+		return ""
+	}
+	return time.Unix(seconds, 0).UTC().Format(time.RFC3339)
+}
+
+// newestTimestamp returns the newest time in metadata, in seconds. Every number in
+// metadata is a timestamp.
+func newestTimestamp(metadata []byte) int64 {
+	var newest int64
+	dec := json.NewDecoder(bytes.NewReader(metadata))
+	dec.UseNumber()
+	for {
+		token, err := dec.Token()
+		if err != nil {
+			return newest
+		}
+		if n, ok := token.(json.Number); ok {
+			if v, err := n.Int64(); err == nil {
+				newest = max(newest, v)
+			}
+		}
+	}
+}
+
+// keyOf reads thing and shadow of a request.
+func keyOf(r *http.Request) (twin.ShadowKey, error) {
+	key := twin.ShadowKey{Thing: twin.ThingName(r.PathValue("id")), Shadow: twin.ShadowName(r.URL.Query().Get("shadow"))}
+	if !key.Thing.Valid() {
+		return key, &problem{slug: slugInvalid, Detail: fmt.Sprintf("%q is no thing name: 1 to %d characters of a-z A-Z 0-9 : _ -", key.Thing, twin.ThingNameBytesMax)}
+	}
+	if key.Shadow != "" && !key.Shadow.Valid() {
+		return key, &problem{slug: slugInvalid, Detail: fmt.Sprintf("%q is no shadow name: 1 to %d characters of a-z A-Z 0-9 $ : _ -", key.Shadow, twin.ShadowNameBytesMax)}
+	}
+	return key, nil
+}
+
+func etag(v twin.Version) string { return `"v` + strconv.FormatUint(uint64(v), 10) + `"` }
+
+func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
+	key, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	s, err := d.engine.Shadow(r.Context(), key)
+	if err != nil {
+		return err
+	}
+	if !s.Exists() {
+		return twin.ErrNoShadow(key)
+	}
+	tag := etag(s.Version)
+	w.Header().Set("ETag", tag)
+	if matchesAny(r.Header.Values("If-None-Match"), tag) {
+		w.WriteHeader(http.StatusNotModified) // RFC 9110 section 13.1.2
+		return nil
+	}
+	return writeJSON(w, newDocument(key, s))
+}
+
+// matchesAny compares an entity tag with those of If-None-Match: "*" or a list,
+// compared weakly (RFC 9110 section 13.1.2).
+func matchesAny(headers []string, tag string) bool {
+	for _, h := range headers {
+		for t := range strings.SplitSeq(h, ",") {
+			t = strings.TrimPrefix(strings.TrimSpace(t), "W/")
+			if t == tag || t == "*" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// twinPage is a page of the list of twins. A twin that has only named shadows is
+// listed without a version.
+type twinPage struct {
+	Twins []summary `json:"twins"`
+	Next  string    `json:"next,omitempty"` // cursor of the next page
+}
+
+type summary struct {
+	DeviceID twin.ThingName  `json:"deviceId"`
+	Version  twin.Version    `json:"version,omitempty"`
+	LastSeen string          `json:"lastSeen,omitempty"`
+	Delta    json.RawMessage `json:"delta,omitempty"`
+}
+
+func (d *door) listTwins(w http.ResponseWriter, r *http.Request) error {
+	limit, after, err := pageOf(r)
+	if err != nil {
+		return err
+	}
+	things, err := d.engine.Things(r.Context(), twin.ThingName(after), limit+1)
+	if err != nil {
+		return fmt.Errorf("list things: %w", err)
+	}
+	p := twinPage{Twins: []summary{}}
+	if len(things) > limit {
+		things = things[:limit]
+		p.Next = cursorOf(string(things[limit-1]))
+	}
+	for _, thing := range things {
+		key := twin.ShadowKey{Thing: thing}
+		s, err := d.engine.Shadow(r.Context(), key)
+		if err != nil {
+			return err
+		}
+		sum := summary{DeviceID: thing}
+		if s.Exists() {
+			sum.Version, sum.LastSeen = s.Version, lastSeen(s)
+			if delta := s.Delta(); delta != nil {
+				sum.Delta = delta.AppendJSON(nil)
+			}
+		}
+		p.Twins = append(p.Twins, sum)
+	}
+	linkNext(w, r, p.Next)
+	return writeJSON(w, p)
+}
+
+// shadowPage is a page of the shadows of a twin: whether it has the classic one,
+// and the names of the others.
+type shadowPage struct {
+	DeviceID twin.ThingName    `json:"deviceId"`
+	Classic  bool              `json:"classic"`
+	Names    []twin.ShadowName `json:"names"`
+	Next     string            `json:"next,omitempty"`
+}
+
+func (d *door) listShadows(w http.ResponseWriter, r *http.Request) error {
+	key, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	limit, after, err := pageOf(r)
+	if err != nil {
+		return err
+	}
+	classic, err := d.engine.Shadow(r.Context(), twin.ShadowKey{Thing: key.Thing})
+	if err != nil {
+		return err
+	}
+	names, err := d.engine.ShadowNames(r.Context(), key.Thing, twin.ShadowName(after), limit+1)
+	if err != nil {
+		return fmt.Errorf("list shadows of %s: %w", key.Thing, err)
+	}
+	p := shadowPage{DeviceID: key.Thing, Classic: classic.Exists(), Names: names}
+	if len(names) > limit {
+		p.Names = names[:limit]
+		p.Next = cursorOf(string(names[limit-1]))
+	}
+	if p.Names == nil {
+		p.Names = []twin.ShadowName{}
+	}
+	if !p.Classic && len(p.Names) == 0 && after == "" {
+		return &problem{slug: slugNotFound, Detail: fmt.Sprintf("%s has no shadow; its first update creates one", key.Thing)}
+	}
+	linkNext(w, r, p.Next)
+	return writeJSON(w, p)
+}
+
+// cursorVersion is the first byte of a cursor, so that its content can change.
+const cursorVersion = "1"
+
+func cursorOf(after string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(cursorVersion + after))
+}
+
+// pageOf reads limit and cursor of a list.
+func pageOf(r *http.Request) (limit int, after string, err error) {
+	q := r.URL.Query()
+	limit = pageDefault
+	if text := q.Get("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > pageMax {
+			return 0, "", &problem{slug: slugInvalid, Detail: fmt.Sprintf("limit %q is not a whole number between 1 and %d", text, pageMax)}
+		}
+	}
+	if text := q.Get("cursor"); text != "" {
+		b, err := base64.RawURLEncoding.DecodeString(text)
+		name, ok := strings.CutPrefix(string(b), cursorVersion)
+		if err != nil || !ok || !twin.ThingName(name).Valid() && !twin.ShadowName(name).Valid() {
+			return 0, "", &problem{slug: slugInvalid, Detail: "cursor is not one of this server; start again without it"}
+		}
+		after = name
+	}
+	return limit, after, nil
+}
+
+// linkNext adds the Link header of the next page (RFC 8288).
+func linkNext(w http.ResponseWriter, r *http.Request, cursor string) {
+	if cursor == "" {
+		return
+	}
+	q := r.URL.Query()
+	q.Set("cursor", cursor)
+	w.Header().Set("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="next"`)
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	b, err := marshal(v)
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(b) // the client may be gone
+	return nil
+}
+
+// marshal writes raw values as they are: no escaping for HTML, which would alter
+// the text of a device.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}

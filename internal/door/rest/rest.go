@@ -1,0 +1,125 @@
+package rest
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// Engine is the write path and the durable reads this door needs.
+type Engine interface {
+	Submit(u twin.Update, done func(twin.Result)) error
+	Shadow(ctx context.Context, key twin.ShadowKey) (*twin.Shadow, error)
+	Things(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error)
+	ShadowNames(ctx context.Context, thing twin.ThingName, after twin.ShadowName, limit int) ([]twin.ShadowName, error)
+}
+
+// Options tune the door; the zero value works.
+type Options struct {
+	Limits       twin.Limits   // of shadows, those of the engine
+	BodyBytesMax int64         // longest request body; 65536
+	NewID        func() string // makes a request id; 26 random letters and digits
+}
+
+// Limits of this door.
+const (
+	bodyBytesDefault       = 64 << 10
+	pageDefault            = 100
+	pageMax                = 1000
+	idempotencyKeyBytesMax = 128
+)
+
+type door struct {
+	log    *slog.Logger
+	engine Engine
+	opts   Options
+}
+
+// New returns the handler of /api/v1/, /twins/{id} and /problems/.
+func New(log *slog.Logger, e Engine, opts Options) http.Handler {
+	if opts.BodyBytesMax == 0 {
+		opts.BodyBytesMax = bodyBytesDefault
+	}
+	if opts.NewID == nil {
+		opts.NewID = rand.Text
+	}
+	d := &door{log: log, engine: e, opts: opts}
+	mux := http.NewServeMux()
+	d.routes(mux)
+	return mux
+}
+
+// routes names every path with its methods. The path alone answers 405 for the
+// other methods; what is under /api/ and not here answers 404.
+func (d *door) routes(mux *http.ServeMux) {
+	for _, path := range []struct {
+		pattern string
+		methods map[string]handler
+	}{
+		{"/api/v1/twins", map[string]handler{"GET": d.listTwins}},
+		{"/api/v1/twins/{id}", map[string]handler{"GET": d.getTwin, "DELETE": d.deleteShadow}},
+		{"/api/v1/twins/{id}/desired", map[string]handler{"PATCH": d.patch("desired")}},
+		{"/api/v1/twins/{id}/reported", map[string]handler{"PATCH": d.patch("reported")}},
+		{"/api/v1/twins/{id}/shadows", map[string]handler{"GET": d.listShadows}},
+		{"/twins/{id}", map[string]handler{"GET": d.getTwin}},
+	} {
+		allow := ""
+		for _, m := range []string{"GET", "PATCH", "DELETE"} {
+			h, ok := path.methods[m]
+			if !ok {
+				continue
+			}
+			mux.Handle(m+" "+path.pattern, d.wrap(h))
+			if allow != "" {
+				allow += ", "
+			}
+			allow += m
+			if m == http.MethodGet {
+				allow += ", HEAD"
+			}
+		}
+		mux.Handle(path.pattern, d.wrap(methodNotAllowed(allow)))
+	}
+	mux.Handle("/", d.wrap(noRoute))
+	mux.HandleFunc("GET /problems/{name}", servePage)
+}
+
+// handler answers a request or returns why not.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// wrap gives a request its id and writes the error, if there is one. Only here are
+// errors of the server logged.
+func (d *door) wrap(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := d.opts.NewID()
+		w.Header().Set("X-Request-Id", id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-cache") // may be kept, must be revalidated: RFC 9111 5.2.2.4
+		err := h(w, r)
+		if err == nil {
+			return
+		}
+		p := problemOf(err)
+		if p.Status == http.StatusInternalServerError {
+			d.log.LogAttrs(r.Context(), slog.LevelError, "request ended in an internal error",
+				slog.String("request_id", id), slog.String("method", r.Method),
+				slog.String("path", r.URL.EscapedPath()), slog.String("error", err.Error()))
+		}
+		p.Instance, p.RequestID = r.URL.EscapedPath(), id
+		p.write(w)
+	})
+}
+
+func methodNotAllowed(allow string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Allow", allow)
+		return &problem{slug: slugMethod, Detail: r.Method + " is not served here; allowed: " + allow}
+	}
+}
+
+func noRoute(_ http.ResponseWriter, r *http.Request) error {
+	return &problem{slug: slugRoute, Detail: "nothing is served at " + r.URL.EscapedPath()}
+}

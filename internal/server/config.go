@@ -1,0 +1,145 @@
+package server
+
+import (
+	"strings"
+	"time"
+)
+
+// Config is all that can be set. [Default] fills it; every field has one entry in
+// settings.
+type Config struct {
+	Data string // folder of the store
+
+	HTTP     HTTPConfig
+	MQTT     MQTTConfig
+	TLS      TLSConfig
+	Shadow   ShadowConfig
+	Engine   EngineConfig
+	Log      LogConfig
+	StopTime time.Duration // longest graceful stop
+}
+
+// HTTPConfig is about the HTTP listener, which serves the REST API, the AWS data
+// plane and MQTT over WebSocket.
+type HTTPConfig struct {
+	Listen         string
+	TLSListen      string   // the same routes over TLS; empty: closed
+	Hosts          []string // names accepted in Host beside loopback addresses and localhost
+	Origins        []string // origins of web pages that may change things
+	HeaderTimeout  time.Duration
+	IdleTimeout    time.Duration
+	HeaderBytesMax int
+}
+
+// MQTTConfig is about the MQTT listeners.
+type MQTTConfig struct {
+	Listen    string
+	TLSListen string // empty: closed
+}
+
+// TLSConfig names the files of the TLS listeners.
+type TLSConfig struct {
+	Cert       string
+	Key        string
+	ClientCA   string // empty: client certificates are not asked for
+	ClientCert string // "optional" or "required", with ClientCA
+}
+
+// ShadowConfig holds the limits of a shadow.
+type ShadowConfig struct {
+	DocumentBytesMax int
+	DepthMax         int
+}
+
+// EngineConfig bounds the write path.
+type EngineConfig struct {
+	QueueLenMax   int
+	CacheBytesMax int64
+}
+
+// LogConfig is about the log on standard error.
+type LogConfig struct {
+	Level  string
+	Format string
+}
+
+// Default returns the configuration of `twofold serve` without flags.
+func Default() Config {
+	return Config{
+		Data: "./twofold-data",
+		HTTP: HTTPConfig{
+			Listen:         "127.0.0.1:8080",
+			HeaderTimeout:  5 * time.Second,
+			IdleTimeout:    2 * time.Minute,
+			HeaderBytesMax: 16 << 10,
+		},
+		MQTT:     MQTTConfig{Listen: "127.0.0.1:1883"},
+		TLS:      TLSConfig{ClientCert: "required"},
+		Shadow:   ShadowConfig{DocumentBytesMax: 8192, DepthMax: 8},
+		Engine:   EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
+		Log:      LogConfig{Level: "info", Format: "text"},
+		StopTime: 10 * time.Second,
+	}
+}
+
+// setting ties a key of the file to a field. Its variable in the environment is
+// [EnvName] of the key.
+type setting struct {
+	key   string
+	flag  string // of `twofold serve`, without dashes; empty: none
+	usage string
+	value value
+}
+
+// settings lists every key with the field of c that it sets, in the order in which
+// they are printed.
+func (c *Config) settings() []setting {
+	return []setting{
+		{"data", "data", "`folder` of the store; made if it is not there", (*textValue)(&c.Data)},
+		{"http.listen", "http", "`address` for HTTP: REST API, AWS data plane, MQTT over WebSocket; port 0 picks a free one", (*textValue)(&c.HTTP.Listen)},
+		{"http.tls_listen", "wss", "`address` for the same over TLS (https, wss); empty: closed", (*textValue)(&c.HTTP.TLSListen)},
+		{"http.hosts", "", "host names accepted in the Host header beside localhost and loopback addresses", (*listValue)(&c.HTTP.Hosts)},
+		{"http.origins", "", "origins of web pages that may change things, such as http://localhost:3000", (*listValue)(&c.HTTP.Origins)},
+		{"http.header_timeout", "", "longest time for the headers of a request", durationValue{&c.HTTP.HeaderTimeout, 100 * time.Millisecond, time.Minute}},
+		{"http.idle_timeout", "", "longest time between two requests on a connection", durationValue{&c.HTTP.IdleTimeout, time.Second, time.Hour}},
+		{"http.header_bytes_max", "", "most bytes of request headers", intValue{&c.HTTP.HeaderBytesMax, 4 << 10, 1 << 20}},
+		{"mqtt.listen", "mqtt", "`address` for MQTT; port 0 picks a free one", (*textValue)(&c.MQTT.Listen)},
+		{"mqtt.tls_listen", "mqtts", "`address` for MQTT over TLS; empty: closed", (*textValue)(&c.MQTT.TLSListen)},
+		{"tls.cert", "tls-cert", "PEM `file` with the certificate (and chain) of the TLS listeners", (*textValue)(&c.TLS.Cert)},
+		{"tls.key", "tls-key", "PEM `file` with its private key", (*textValue)(&c.TLS.Key)},
+		{"tls.client_ca", "client-ca", "PEM `file` with the authorities that sign client certificates; empty: none are asked for", (*textValue)(&c.TLS.ClientCA)},
+		{"tls.client_cert", "client-cert", "with tls.client_ca, client certificates are `optional|required`", choiceValue{&c.TLS.ClientCert, []string{"optional", "required"}}},
+		{"shadow.document_bytes_max", "", "most bytes of desired plus reported as compact JSON", intValue{&c.Shadow.DocumentBytesMax, 1 << 10, 64 << 10}},
+		{"shadow.depth_max", "", "deepest nesting of a shadow, its section being level 1", intValue{&c.Shadow.DepthMax, 6, 32}},
+		{"engine.queue_len_max", "", "updates waiting for each committer before callers are told that the queue is full", intValue{&c.Engine.QueueLenMax, 16, 1 << 20}},
+		{"engine.cache_bytes_max", "", "memory for cached shadows, in bytes or as 64MiB", bytesValue{&c.Engine.CacheBytesMax, 1 << 20, 1 << 40}},
+		{"log.level", "log-level", "least level that is logged: `debug|info|warn|error`", choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},
+		{"log.format", "log-format", "log lines as `text|json`", choiceValue{&c.Log.Format, []string{"text", "json"}}},
+		{"stop_timeout", "", "longest graceful stop", durationValue{&c.StopTime, 100 * time.Millisecond, time.Minute}},
+	}
+}
+
+// EnvName returns the environment variable of a key: http.listen is
+// TWOFOLD_HTTP_LISTEN.
+func EnvName(key string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+const envPrefix = "TWOFOLD_"
+
+// Flag describes a command-line flag that sets a key.
+type Flag struct {
+	Name, Key, Usage, Default string
+}
+
+// Flags lists the flags of `twofold serve`.
+func Flags() []Flag {
+	c := Default()
+	var fs []Flag
+	for _, s := range c.settings() {
+		if s.flag != "" {
+			fs = append(fs, Flag{Name: s.flag, Key: s.key, Usage: s.usage, Default: s.value.String()})
+		}
+	}
+	return fs
+}
