@@ -1,0 +1,394 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/twofold-iot/twofold/internal/store"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// commit is one call of [Store.Commit] on its way through the stages.
+type commit struct {
+	ms       []store.Mutation
+	claimed  atomic.Bool   // by the apply goroutine, which will read ms, or by the caller, who gave up
+	built    chan struct{} // closed when ms is read no more
+	done     chan struct{} // closed when outcomes and err are final
+	outcomes []store.Outcome
+	err      error
+
+	batch *pebble.Batch
+	last  store.Pos // of the newest mutation in the batch
+}
+
+func (c *commit) finish(err error) {
+	c.err = err
+	close(c.done)
+}
+
+// Commit implements [store.Writer].
+func (s *Store) Commit(ctx context.Context, ms []store.Mutation) ([]store.Outcome, error) {
+	if err := store.Check(ms); err != nil {
+		return nil, err
+	}
+	if err := s.fence.fault(); err != nil {
+		return nil, err
+	}
+	if err := s.space.check(); err != nil {
+		return nil, err
+	}
+	if len(ms) == 0 {
+		return nil, nil
+	}
+	c := &commit{ms: ms, built: make(chan struct{}), done: make(chan struct{})}
+	select {
+	case s.applyQueue <- c:
+	case <-s.fence.ch:
+		return nil, s.fence.fault()
+	case <-s.quit:
+		return nil, errClosed()
+	case <-ctx.Done():
+		return nil, errGaveUp(ctx)
+	}
+	select {
+	case <-c.done:
+		return c.outcomes, c.err
+	case <-s.fence.ch:
+		return s.leave(c, s.fence.fault())
+	case <-s.stopped: // queued when the store was just closed
+		return s.leave(c, errClosed())
+	case <-ctx.Done():
+		return s.leave(c, errGaveUp(ctx))
+	}
+}
+
+// leave gives up waiting for a commit, without taking back the memory of its
+// mutations while they are read.
+func (s *Store) leave(c *commit, err error) ([]store.Outcome, error) {
+	if !c.claimed.CompareAndSwap(false, true) {
+		<-c.built
+	}
+	select {
+	case <-c.done: // it was decided meanwhile
+		return c.outcomes, c.err
+	default:
+		return nil, err
+	}
+}
+
+// apply is the first stage.
+func (s *Store) apply() {
+	defer close(s.syncQueue)
+	for {
+		select {
+		case c := <-s.applyQueue:
+			s.applyOne(c)
+			continue
+		default:
+		}
+		select {
+		case c := <-s.applyQueue:
+			s.applyOne(c)
+		case <-s.quit:
+			if len(s.applyQueue) == 0 {
+				return
+			}
+		case <-s.fence.ch:
+			return
+		}
+	}
+}
+
+func (s *Store) applyOne(c *commit) {
+	if !c.claimed.CompareAndSwap(false, true) {
+		return
+	}
+	if err := s.fence.fault(); err != nil {
+		close(c.built)
+		c.finish(err)
+		return
+	}
+	err := s.build.run(c)
+	close(c.built)
+	if err != nil || c.batch == nil {
+		c.finish(err)
+		return
+	}
+	if s.opts.NoSync {
+		err = s.db.Apply(c.batch, pebble.NoSync)
+	} else {
+		err = s.db.ApplyNoSyncWait(c.batch, pebble.Sync)
+	}
+	if err != nil {
+		// The counters have moved past what is in the log: nothing may follow.
+		s.fence.trip(fmt.Errorf("write a commit to the log: %w", err))
+		c.finish(s.fence.fault())
+		return
+	}
+	select {
+	case s.syncQueue <- c:
+	case <-s.fence.ch:
+	}
+}
+
+// sync is the second stage. Commits come in the order of their positions, and
+// the log is synced in that order.
+func (s *Store) sync() {
+	defer close(s.stopped)
+	for c := range s.syncQueue {
+		if !s.opts.NoSync {
+			if err := c.batch.SyncWait(); err != nil {
+				s.fence.trip(fmt.Errorf("sync the log: %w", err))
+				c.finish(s.fence.fault())
+				return
+			}
+		}
+		s.durable.advance(c.last)
+		c.finish(nil)
+		// An error here would be about the batch's memory.
+		_ = c.batch.Close()
+	}
+}
+
+type recordKey struct {
+	kind twin.RecordKind
+	key  string
+}
+
+type recordState struct {
+	revision twin.Revision
+	ok       bool
+}
+
+// builder turns commits into batches. Only the apply goroutine uses it.
+type builder struct {
+	db      *pebble.DB
+	deletes *[256]atomic.Uint64 // see Store.deletes
+	days    *days
+	count   counters
+	saved   store.Pos // of the newest stored counters
+	heads   heads
+
+	// What the mutations of the commit at hand do, for those after them.
+	things  map[twin.ThingName]int // the last mutation of the thing
+	shadows map[twin.ShadowKey]int // the last mutation of the shadow
+	records map[recordKey]recordState
+
+	key, value []byte // reused
+}
+
+// countersEvery is how many positions apart the counters are stored; at most so
+// many log entries and one commit are read at [Open].
+const countersEvery = 4096
+
+// run checks c and builds its batch, which stays nil when all of it conflicts.
+// After an error nothing has changed.
+func (b *builder) run(c *commit) error {
+	clear(b.things)
+	clear(b.shadows)
+	clear(b.records)
+	c.outcomes = make([]store.Outcome, len(c.ms))
+	pos, size := b.count.pos, 0
+	for i := range c.ms {
+		m := &c.ms[i]
+		ok, err := b.expected(c.ms, m)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		pos++
+		c.outcomes[i] = store.Committed
+		b.note(i, m, pos)
+		size += len(m.Event) + len(m.Doc) + 256
+	}
+	if pos == b.count.pos {
+		return nil
+	}
+	c.batch = b.db.NewBatchWithSize(size)
+	c.last = pos
+	for i := range c.ms {
+		if c.outcomes[i] == store.Committed {
+			b.write(c.batch, i, &c.ms[i])
+		}
+	}
+	b.writeCounters(c)
+	return nil
+}
+
+// expected reports whether all that m expects is so.
+func (b *builder) expected(ms []store.Mutation, m *store.Mutation) (bool, error) {
+	if m.Thing != "" {
+		seq, err := b.seq(ms, m.Thing)
+		if err != nil {
+			return false, err
+		}
+		if seq != m.Expect {
+			return false, nil
+		}
+	}
+	for i := range m.Records {
+		w := &m.Records[i]
+		if w.Expect == twin.RevisionAny {
+			continue
+		}
+		r, err := b.record(w)
+		if err != nil {
+			return false, err
+		}
+		if !store.Expected(w.Expect, r.revision, r.ok) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// seq returns the newest Seq of a thing, in this commit, in memory or on disk.
+func (b *builder) seq(ms []store.Mutation, thing twin.ThingName) (twin.Seq, error) {
+	if i, ok := b.things[thing]; ok {
+		return ms[i].Head.Seq, nil
+	}
+	if seq, ok := b.heads.load(thing); ok {
+		return seq, nil
+	}
+	b.key = appendHeadKey(b.key[:0], thing)
+	value, closer, err := b.db.Get(b.key)
+	if err == pebble.ErrNotFound {
+		b.heads.store(thing, 0)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read head of thing %s: %w", thing, err)
+	}
+	defer closer.Close() //nolint:errcheck // it only gives memory back
+	_, h, err := parseHead(value, thing)
+	if err != nil {
+		return 0, err
+	}
+	b.heads.store(thing, h.Seq)
+	return h.Seq, nil
+}
+
+func (b *builder) record(w *twin.RecordWrite) (recordState, error) {
+	if r, ok := b.records[recordKey{w.Kind, w.Key}]; ok {
+		return r, nil
+	}
+	b.key = appendRecordKey(b.key[:0], w.Kind, w.Key)
+	value, closer, err := b.db.Get(b.key)
+	if err == pebble.ErrNotFound {
+		return recordState{}, nil
+	}
+	if err != nil {
+		return recordState{}, fmt.Errorf("read record of kind %d: %w", w.Kind, err)
+	}
+	defer closer.Close() //nolint:errcheck // it only gives memory back
+	f := fields{b: value}
+	r := recordState{twin.Revision(f.uvarint()), true}
+	if f.bad {
+		return recordState{}, errDamaged(fmt.Sprintf("record of kind %d", w.Kind))
+	}
+	return r, nil
+}
+
+// note keeps what mutation i does, for the mutations after it.
+func (b *builder) note(i int, m *store.Mutation, pos store.Pos) {
+	if m.Thing != "" {
+		b.things[m.Thing] = i
+		b.shadows[twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow}] = i
+	}
+	for _, w := range m.Records {
+		b.records[recordKey{w.Kind, w.Key}] = recordState{twin.Revision(pos), w.Value != nil}
+	}
+}
+
+// write gives mutation i its position and puts it into the batch. The head of a
+// thing and a shadow are written once, with the last mutation of theirs.
+func (b *builder) write(batch *pebble.Batch, i int, m *store.Mutation) {
+	b.count.pos++
+	pos := b.count.pos
+	if m.Thing != "" {
+		b.writeEvent(batch, m)
+		if b.things[m.Thing] == i {
+			b.key = appendHeadKey(b.key[:0], m.Thing)
+			b.value = appendHead(b.value[:0], pos, m.Head)
+			b.set(batch)
+			b.heads.store(m.Thing, m.Head.Seq)
+		}
+		key := twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow}
+		if b.shadows[key] == i {
+			b.key = appendShadowKey(b.key[:0], key)
+			b.value = appendShadow(b.value[:0], pos, m)
+			b.set(batch)
+		}
+		if m.Anchor.Seq != 0 {
+			b.key = appendAnchorKey(b.key[:0], m.Thing, m.Anchor.Seq)
+			b.value = appendHead(b.value[:0], pos, m.Anchor)
+			b.set(batch)
+		}
+	}
+	for _, w := range m.Records {
+		b.key = appendRecordKey(b.key[:0], w.Kind, w.Key)
+		if w.Value == nil {
+			b.deletes[w.Kind].Store(uint64(pos))
+			must(batch.Delete(b.key, nil))
+			continue
+		}
+		b.value = appendRecord(b.value[:0], pos, w.Value)
+		b.set(batch)
+	}
+}
+
+// writeEvent puts the event into the log and the history.
+func (b *builder) writeEvent(batch *pebble.Batch, m *store.Mutation) {
+	shard := m.Thing.Shard()
+	b.count.shardSeq[shard]++
+	day := m.Head.Time.Day()
+	// The log is in the order of positions, so its day never steps back, although
+	// the clocks of two shards may differ at midnight.
+	b.count.day = max(b.count.day, day)
+	b.days.note(b.count.day, b.count.pos)
+	e := logEntry{
+		shardSeq: b.count.shardSeq[shard], day: day, seq: m.Head.Seq,
+		key: twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow},
+	}
+	b.key = appendLogKey(b.key[:0], b.count.day, b.count.pos)
+	b.value = e.append(b.value[:0], b.count.day)
+	b.set(batch)
+	b.key = appendHistoryKey(b.key[:0], day, e.key, e.seq)
+	b.value = appendHistory(b.value[:0], b.count.pos, m.Event)
+	b.set(batch)
+}
+
+// writeCounters ends a batch: with a mark if the log would not tell the last
+// position, and now and then with the counters.
+func (b *builder) writeCounters(c *commit) {
+	last := len(c.ms) - 1
+	for c.outcomes[last] != store.Committed {
+		last--
+	}
+	if c.ms[last].Thing == "" {
+		b.key = appendLogKey(b.key[:0], b.count.day, b.count.pos)
+		mark := logEntry{mark: true}
+		b.value = mark.append(b.value[:0], b.count.day)
+		b.set(c.batch)
+	}
+	if b.count.pos-b.saved >= countersEvery {
+		b.key = append(b.key[:0], keyCounter)
+		b.value = b.count.append(b.value[:0])
+		b.set(c.batch)
+		b.saved = b.count.pos
+	}
+}
+
+func (b *builder) set(batch *pebble.Batch) { must(batch.Set(b.key, b.value, nil)) }
+
+// must is for operations on a batch in memory, which fail only if it is misused.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

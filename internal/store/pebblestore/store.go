@@ -1,0 +1,313 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/twofold-iot/twofold/internal/store"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// Store is a [store.Store] in a folder of this machine.
+type Store struct {
+	opts  Options
+	dir   string
+	fs    vfs.FS // fenced
+	db    *pebble.DB
+	lock  io.Closer
+	fence *fence
+	space *space
+
+	build      builder
+	days       days
+	applyQueue chan *commit
+	syncQueue  chan *commit
+	durable    durable
+	headAt     store.Pos // in the head file
+	// deletes holds, per kind of record, the position of the newest delete: that a
+	// record is absent is durable from there on.
+	deletes [256]atomic.Uint64
+
+	quit    chan struct{} // closed by Close: no new commits
+	stopped chan struct{} // closed when no stage has a commit any more
+	tended  chan struct{} // closed when the housekeeping has ended
+
+	closing sync.Once
+	closed  error
+
+	mu      sync.Mutex
+	readers int
+	idle    chan struct{} // set by Close, closed when readers is zero
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in a folder, and makes it if there is none. The folder
+// belongs to one process at a time. What an operator can do about a failure is in
+// the Hint of the [twin.Error].
+func Open(dir string, opts Options) (*Store, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		opts: opts.filled(dir), dir: dir, fence: newFence(),
+		applyQueue: make(chan *commit, queueLenMax),
+		syncQueue:  make(chan *commit, queueLenMax),
+		quit:       make(chan struct{}),
+		stopped:    make(chan struct{}),
+		tended:     make(chan struct{}),
+	}
+	s.fs = &fencedFS{s.opts.FS, s.fence}
+	s.space = newSpace(s.opts, dir)
+	if err := s.lockDir(); err != nil {
+		return nil, err
+	}
+	if err := s.open(); err != nil {
+		// After an I/O error Pebble may still be at work; the lock stays.
+		if !s.fence.tripped() {
+			err = errors.Join(err, s.lock.Close())
+		}
+		return nil, err
+	}
+	s.fence.park.Store(true)
+	go s.apply()
+	go s.sync()
+	go s.tend()
+	return s, nil
+}
+
+// lockDir makes the folder and takes it for this process.
+func (s *Store) lockDir() error {
+	hint := "choose another data folder or give this one to the user that runs the server"
+	if err := s.opts.FS.MkdirAll(s.dir, 0o750); err != nil {
+		return &twin.Error{Message: "make data folder " + s.dir, Hint: hint, Err: err}
+	}
+	lock, err := s.opts.FS.Lock(s.opts.FS.PathJoin(s.dir, lockFile))
+	var path *os.PathError
+	switch {
+	case err == nil:
+		s.lock = lock
+		return nil
+	case errors.As(err, &path):
+		return &twin.Error{Message: "write to data folder " + s.dir, Hint: hint, Err: err}
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EACCES), err.Error() == "lock held by current process":
+		return &twin.Error{
+			Message: "data folder " + s.dir + " is in use by another server",
+			Hint:    "stop that server or choose another data folder", Err: err,
+		}
+	}
+	return &twin.Error{Message: "lock data folder " + s.dir, Err: err}
+}
+
+// open reads what is on disk. On failure it leaves nothing open.
+func (s *Store) open() error {
+	recorded, fresh, err := s.openFolder()
+	if err != nil {
+		return err
+	}
+	engine, err := s.openEngine(fresh)
+	if err != nil {
+		return err
+	}
+	s.db = engine
+	if err := s.recover(recorded); err != nil {
+		return errors.Join(err, engine.Close())
+	}
+	if err := s.writeHead(); err != nil {
+		return errors.Join(err, engine.Close())
+	}
+	return nil
+}
+
+// openEngine opens Pebble. An I/O error may park the goroutine that opens it.
+func (s *Store) openEngine(fresh bool) (*pebble.DB, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	opts := s.opts.engine(s.fs, s.fence)
+	opts.ErrorIfNotExists = !fresh
+	result := make(chan opened, 1)
+	go func() {
+		db, err := pebble.Open(s.opts.FS.PathJoin(s.dir, engineDir), opts)
+		result <- opened{db, err}
+	}()
+	select {
+	case r := <-result:
+		if err := s.fence.fault(); err != nil {
+			return nil, err
+		}
+		if r.err != nil {
+			return nil, errLog(r.err)
+		}
+		return r.db, nil
+	case <-s.fence.ch:
+		return nil, s.fence.fault()
+	}
+}
+
+func errLog(err error) error {
+	return &twin.Error{
+		Message: "log is damaged", Err: err,
+		Hint: "acknowledged updates would be missing: restore the data folder from a backup",
+	}
+}
+
+// recover sets the counters from the newest stored ones and the log after them,
+// and compares the end of the log with the recorded head.
+func (s *Store) recover(recorded store.Pos) error {
+	c, err := s.readCounters()
+	if err != nil {
+		return err
+	}
+	saved := c.pos
+	if err := s.readLogTail(&c); err != nil {
+		return err
+	}
+	if c.pos < recorded {
+		return errLog(fmt.Errorf("it ends at position %d, but position %d was durable", c.pos, recorded))
+	}
+	if err := s.readDays(c); err != nil {
+		return err
+	}
+	s.durable.pos = c.pos
+	s.build = builder{
+		db: s.db, deletes: &s.deletes, days: &s.days, count: c, saved: saved, heads: newHeads(),
+		things:  make(map[twin.ThingName]int),
+		shadows: make(map[twin.ShadowKey]int),
+		records: make(map[recordKey]recordState),
+	}
+	return nil
+}
+
+func (s *Store) readCounters() (counters, error) {
+	value, closer, err := s.db.Get([]byte{keyCounter})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return counters{}, nil
+	}
+	if err != nil {
+		return counters{}, fmt.Errorf("read counters: %w", err)
+	}
+	defer closer.Close() //nolint:errcheck // it only gives memory back
+	return parseCounters(value)
+}
+
+// readLogTail carries the counters on to the end of the log.
+func (s *Store) readLogTail(c *counters) error {
+	iter, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendLogKey(nil, c.day, c.pos+1),
+		UpperBound: []byte{keyLog + 1},
+	})
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	defer iter.Close() //nolint:errcheck // its error is looked at below
+	for ok := iter.First(); ok; ok = iter.Next() {
+		day, pos, ok := parseLogKey(iter.Key())
+		if !ok || pos <= c.pos {
+			return errLog(fmt.Errorf("key %x after position %d", iter.Key(), c.pos))
+		}
+		value, err := iter.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("read log at %d: %w", pos, err)
+		}
+		e, ok := parseLogEntry(value, day)
+		if !ok {
+			return errLog(fmt.Errorf("entry at position %d", pos))
+		}
+		c.day, c.pos = day, pos
+		if e.mark {
+			continue
+		}
+		shard := e.key.Thing.Shard()
+		if c.shardSeq[shard]++; c.shardSeq[shard] != e.shardSeq {
+			return errLog(fmt.Errorf("shard %d goes on with %d in place of %d at position %d", shard, e.shardSeq, c.shardSeq[shard], pos))
+		}
+	}
+	if err := iter.Error(); err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	return nil
+}
+
+// enter counts a reader; leave must follow unless there is an error.
+func (s *Store) enter(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return errGaveUp(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle != nil {
+		return errClosed()
+	}
+	s.readers++
+	return nil
+}
+
+func (s *Store) exit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readers--
+	if s.readers == 0 && s.idle != nil {
+		close(s.idle)
+	}
+}
+
+// Fenced implements [store.Store].
+func (s *Store) Fenced() <-chan struct{} { return s.fence.ch }
+
+// Fault implements [store.Store].
+func (s *Store) Fault() error { return s.fence.fault() }
+
+// Space implements [store.Store].
+func (s *Store) Space() store.Space { return s.space.load() }
+
+// Close implements [store.Store]. It commits what is queued, records the head and
+// closes the files. Of a fenced store it leaves everything as it is, the lock too,
+// for goroutines are parked in it: the process has to end.
+func (s *Store) Close() error {
+	s.closing.Do(func() { s.closed = s.close() })
+	return s.closed
+}
+
+func (s *Store) close() error {
+	close(s.quit)
+	for _, ended := range []chan struct{}{s.stopped, s.tended, s.refuseReaders()} {
+		select {
+		case <-ended:
+		case <-s.fence.ch:
+			return s.fence.fault()
+		}
+	}
+	result := make(chan error, 1)
+	go func() {
+		result <- errors.Join(s.writeHead(), s.db.Close(), s.lock.Close())
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-s.fence.ch:
+		return s.fence.fault()
+	}
+}
+
+// refuseReaders lets no reader in any more and returns a channel that is closed
+// when the last has left.
+func (s *Store) refuseReaders() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle = make(chan struct{})
+	if s.readers == 0 {
+		close(s.idle)
+	}
+	return s.idle
+}
