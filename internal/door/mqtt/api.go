@@ -34,6 +34,8 @@ type Records interface {
 //
 //	Wanted(topic []byte) bool                        somebody is subscribed (no allocation)
 //	Stage(ms []twin.Message) twin.Outgoing           see twin.Outgoing; nil if nobody is
-//	Publish(p *twin.Publish, done func(error))       as if a client had published (HTTP Publish, wills); checks Allow
+//	Send(m twin.Message)                             a message of the server itself
+//	Publish(p *twin.Publish, done func(error))       as if a client had published (HTTP Publish); checks Allow
 //	Retained(topic string) (RetainedMessage, bool)
 //	ListRetained(after string, limit int) []RetainedMessage
+//	Connected(clientID string) bool

@@ -1,0 +1,142 @@
+package mqtt
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// RetainedMessage is the retained message of a topic.
+type RetainedMessage struct {
+	twin.Message
+	Modified twin.Time
+}
+
+// retained is a retained message in memory; no payload: it deletes the one there
+// is.
+type retained struct {
+	message
+	modified twin.Time
+}
+
+func (r *retained) record() twin.RecordWrite {
+	w := twin.RecordWrite{Kind: twin.RecordRetained, Key: r.Topic}
+	if len(r.Payload) > 0 {
+		w.Value = appendRetained(nil, r)
+	}
+	return w
+}
+
+// retainedSet holds the retained messages by topic.
+type retainedSet struct {
+	mu    sync.RWMutex
+	m     map[string]*retained
+	bytes int64
+}
+
+// newRetained prepares a message to be retained, within the limits.
+func (b *Broker) newRetained(m *twin.Message) (*retained, error) {
+	now := b.opts.Now()
+	r := &retained{message: message{Message: *m}, modified: twin.TimeOf(now)}
+	if p := m.Properties; p != nil && p.ExpirySeconds != 0 {
+		r.expiresAt = twin.TimeOf(now.Add(time.Duration(p.ExpirySeconds) * time.Second))
+	}
+	if len(m.Payload) == 0 {
+		return r, nil // [MQTT-3.3.1-6]
+	}
+	x := &b.retained
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	size, count := int64(r.size()), 1
+	if old := x.m[m.Topic]; old != nil {
+		size, count = size-int64(old.size()), 0
+	}
+	if len(x.m)+count > b.opts.RetainedMax || x.bytes+size > b.opts.RetainedBytesMax {
+		return nil, twin.NewError(twin.KindFull, "Too many retained messages")
+	}
+	return r, nil
+}
+
+// set replaces [MQTT-3.3.1-5] or deletes [MQTT-3.3.1-6] what is retained.
+func (x *retainedSet) set(r *retained) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if old := x.m[r.Topic]; old != nil {
+		x.bytes -= int64(old.size())
+		delete(x.m, r.Topic)
+	}
+	if len(r.Payload) == 0 {
+		return // [MQTT-3.3.1-7]
+	}
+	if x.m == nil {
+		x.m = make(map[string]*retained)
+	}
+	x.m[r.Topic] = r
+	x.bytes += int64(r.size())
+}
+
+func (x *retainedSet) len() int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.m)
+}
+
+// match returns the retained messages of a filter in topic order.
+func (x *retainedSet) match(filter string) []*retained {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if !isWild(filter) {
+		if r := x.m[filter]; r != nil {
+			return []*retained{r}
+		}
+		return nil
+	}
+	var list []*retained
+	for topic, r := range x.m {
+		if matches(filter, topic) {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b *retained) int { return strings.Compare(a.Topic, b.Topic) })
+	return list
+}
+
+// Retained returns the retained message of a topic.
+func (b *Broker) Retained(topic string) (RetainedMessage, bool) {
+	x := &b.retained
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	r := x.m[topic]
+	if r == nil || r.expired(b.opts.Now()) {
+		return RetainedMessage{}, false
+	}
+	return RetainedMessage{r.Message, r.modified}, true
+}
+
+// ListRetained lists retained messages by topic, greater than after.
+func (b *Broker) ListRetained(after string, limit int) []RetainedMessage {
+	x := &b.retained
+	now := b.opts.Now()
+	x.mu.RLock()
+	list := make([]RetainedMessage, 0, min(limit, len(x.m)))
+	topics := make([]string, 0, len(x.m))
+	for topic, r := range x.m {
+		if topic > after && !r.expired(now) {
+			topics = append(topics, topic)
+		}
+	}
+	slices.Sort(topics)
+	for _, topic := range topics[:min(limit, len(topics))] {
+		r := x.m[topic]
+		list = append(list, RetainedMessage{r.Message, r.modified})
+	}
+	x.mu.RUnlock()
+	return list
+}
+
+func (r *retained) expired(now time.Time) bool {
+	return r.expiresAt != 0 && twin.TimeOf(now) >= r.expiresAt
+}

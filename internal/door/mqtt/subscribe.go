@@ -1,0 +1,199 @@
+package mqtt
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/twofold-iot/twofold/internal/door/mqtt/packet"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+var sharePrefix = []byte("$share/")
+
+// subscribe handles SUBSCRIBE. Subscriptions of a persistent session are durable
+// before SUBACK.
+func (c *conn) subscribe(body []byte) error {
+	p, err := packet.DecodeSubscribe(body, c.version)
+	if err != nil {
+		return err
+	}
+	ack := packet.Suback{PacketID: p.PacketID, Codes: make([]byte, len(p.Subscriptions))} // [MQTT-3.8.4-6]
+	fresh := make([]*subscription, len(p.Subscriptions))
+	total := c.s.subscriptionCount()
+	for i := range p.Subscriptions {
+		reason, err := c.checkFilter(p.Subscriptions[i].Filter, total+i)
+		if err != nil {
+			return err
+		}
+		if ack.Codes[i] = byte(reason); reason < packet.Unspecified {
+			fresh[i] = c.newSubscription(p, i)
+			ack.Codes[i] = fresh[i].qos // [MQTT-3.8.4-7]
+		}
+	}
+	existed, err := c.s.subscribe(c, fresh)
+	if err != nil {
+		for i := range ack.Codes {
+			if fresh[i] != nil {
+				ack.Codes[i] = byte(packet.Unspecified)
+			}
+			fresh[i] = nil
+		}
+	}
+	// [MQTT-3.8.4-1], [MQTT-3.8.4-2]
+	c.send(func(dst []byte) []byte { return packet.AppendSuback(dst, packet.SUBACK, c.version, &ack) })
+	for i, sub := range fresh {
+		if sub == nil {
+			continue
+		}
+		handling := p.Subscriptions[i].RetainHandling
+		if handling == 0 || handling == 1 && !existed[i] { // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+			if err := c.sendRetained(sub); err != nil {
+				return err // the client comes back and subscribes again
+			}
+		}
+	}
+	return nil
+}
+
+func (c *conn) newSubscription(p *packet.Subscribe, i int) *subscription {
+	in := &p.Subscriptions[i]
+	sub := &subscription{
+		s: c.s, filter: string(in.Filter), qos: min(in.QoS, 1),
+		noLocal: in.NoLocal, retainAsPublished: in.RetainAsPublished,
+	}
+	if len(p.Properties.SubIDs) > 0 {
+		sub.id = p.Properties.SubIDs[0]
+	}
+	return sub
+}
+
+// checkFilter returns the reason code for a filter, or the error for which the
+// connection ends: 3.1.1 has no way to say what is wrong [MQTT-4.8.0-1].
+func (c *conn) checkFilter(filter []byte, total int) (packet.Reason, error) {
+	code := func(r packet.Reason) (packet.Reason, error) {
+		if c.version != packet.V5 {
+			r = packet.Unspecified // the only failure of 3.1.1
+		}
+		return r, nil
+	}
+	if e := packet.CheckFilter(filter); e != nil {
+		if e.Reason == packet.TopicFilterInvalid && c.version == packet.V5 {
+			return e.Reason, nil
+		}
+		return 0, e
+	}
+	switch {
+	case bytes.HasPrefix(filter, sharePrefix):
+		return code(packet.SharedNotSupported)
+	case total >= c.b.opts.SubscriptionsMax:
+		return code(packet.QuotaExceeded)
+	}
+	return packet.Success, nil
+}
+
+func (s *session) subscriptionCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.subs)
+}
+
+// subscribe records the subscriptions and puts them in force. existed tells which
+// replace one of the same filter [MQTT-3.8.4-3].
+func (s *session) subscribe(c *conn, fresh []*subscription) (existed []bool, err error) {
+	existed = make([]bool, len(fresh))
+	var ws []twin.RecordWrite
+	s.mu.Lock()
+	keep := s.persistent() && s.conn == c
+	for i, sub := range fresh {
+		if sub == nil {
+			continue
+		}
+		old := s.subs[sub.filter]
+		if existed[i] = old != nil; keep && (old == nil || *old != *sub) {
+			ws = append(ws, sub.record())
+		}
+	}
+	s.mu.Unlock()
+	if err := c.durably(s.id, ws); err != nil {
+		return existed, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone || s.conn != c {
+		return existed, nil // taken over: nobody waits for the answer
+	}
+	for _, sub := range fresh {
+		if sub == nil {
+			continue
+		}
+		old := s.subs[sub.filter]
+		if old != nil && *old == *sub {
+			continue
+		}
+		s.b.index.add(sub, old)
+		s.subs[sub.filter] = sub
+	}
+	return existed, nil
+}
+
+// sendRetained sends the retained messages of a new subscription, with the retain
+// flag set [MQTT-3.3.1-8]. Those for a persistent session are recorded first, like
+// any other message.
+func (c *conn) sendRetained(sub *subscription) error {
+	o := &outgoing{b: c.b}
+	for _, r := range c.b.retained.match(sub.filter) {
+		t := target{s: c.s, qos: min(sub.qos, r.QoS), retain: true}
+		if sub.id != 0 {
+			t.subIDs = []uint32{sub.id}
+		}
+		o.parts = append(o.parts, part{&r.message, o.entries(&r.message, []target{t})})
+	}
+	if err := c.durably(c.s.id, o.records); err != nil {
+		return fmt.Errorf("record retained messages for a session: %w", err)
+	}
+	o.Deliver()
+	return nil
+}
+
+// unsubscribe handles UNSUBSCRIBE.
+func (c *conn) unsubscribe(body []byte) error {
+	p, err := packet.DecodeUnsubscribe(body, c.version)
+	if err != nil {
+		return err
+	}
+	for _, f := range p.Filters {
+		if e := packet.CheckFilter(f); e != nil && (e.Reason != packet.TopicFilterInvalid || c.version != packet.V5) {
+			return e
+		}
+	}
+	ack := packet.Suback{PacketID: p.PacketID, Codes: make([]byte, len(p.Filters))}
+	s := c.s
+	var ws []twin.RecordWrite
+	s.mu.Lock()
+	for i, f := range p.Filters {
+		sub := s.subs[string(f)]
+		if sub == nil {
+			ack.Codes[i] = byte(packet.NoSubscriptionExisted)
+			continue
+		}
+		delete(s.subs, sub.filter) // [MQTT-3.10.4-1]
+		s.b.index.remove(sub)      // [MQTT-3.10.4-2]
+		if s.stored {
+			ws = append(ws, twin.RecordWrite{Kind: twin.RecordSession, Key: subscriptionKey(s.id, sub.filter)})
+		}
+	}
+	s.mu.Unlock()
+	if err := c.durably(s.id, ws); err != nil {
+		// After a crash the subscriptions would be back.
+		for i := range ack.Codes {
+			ack.Codes[i] = byte(packet.Unspecified)
+		}
+		if c.version != packet.V5 {
+			return err
+		}
+	}
+	ack.Codes = slices.Clip(ack.Codes)
+	c.send(func(dst []byte) []byte { return packet.AppendSuback(dst, packet.UNSUBACK, c.version, &ack) }) // [MQTT-3.10.4-4], [MQTT-3.10.4-5]
+	return nil
+}
