@@ -19,6 +19,7 @@ func (c *committer) apply(g *group, j *job) {
 	if !j.isUpdate() {
 		j.mutation = len(g.mutations)
 		g.mutations = append(g.mutations, store.Mutation{Records: j.records})
+		g.bytes += recordsBytes(j.records)
 		return
 	}
 	c.pin(j)
@@ -96,11 +97,20 @@ func (c *committer) record(g *group, j *job, s *shadow, change *twin.Change) {
 	if j.update.IdempotencyKey != "" {
 		m.Records = append(m.Records, c.remember(j, change))
 	}
+	g.bytes += len(event) + len(doc) + recordsBytes(m.Records)
 	j.shadow, j.doc = s, doc
 	j.result = twin.Result{Change: change, Version: change.Version}
 	c.cache.grow(t, int64(len(doc)-len(s.doc)))
 	t.head = head
 	s.doc, s.info, s.tree = doc, info, change.Current
+}
+
+func recordsBytes(ws []twin.RecordWrite) int {
+	n := 0
+	for _, w := range ws {
+		n += len(w.Key) + len(w.Value)
+	}
+	return n
 }
 
 // snapshotEvery is the most events of a shadow from one snapshot to the next.

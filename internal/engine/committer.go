@@ -33,6 +33,7 @@ type committer struct {
 	taken  []*job // scratch
 	load   loader // scratch
 
+	alone   int           // so many jobs are each a group of their own
 	backoff time.Duration // before the next attempt after an unknown outcome
 }
 
@@ -41,6 +42,7 @@ type group struct {
 	jobs      []*job
 	mutations []store.Mutation
 	events    []byte // memory of the mutations' events
+	bytes     int    // of events, documents and records
 
 	outcomes []store.Outcome
 	err      error
@@ -50,10 +52,14 @@ func (g *group) reset() {
 	clear(g.jobs)
 	clear(g.mutations)
 	g.jobs, g.mutations, g.events = g.jobs[:0], g.mutations[:0], g.events[:0]
-	g.outcomes, g.err = nil, nil
+	g.outcomes, g.err, g.bytes = nil, nil, 0
 }
 
 const (
+	// groupBytesMax is the size from which a group takes no more jobs. One fill may
+	// exceed it by what the queue held; the store's own limit is far above.
+	groupBytesMax = 16 << 20
+
 	attemptsMax  = 8 // of one job, after conflicts or unknown outcomes
 	backoffFirst = 20 * time.Millisecond
 	backoffMax   = 500 * time.Millisecond
@@ -85,7 +91,7 @@ func (c *committer) run(ctx context.Context) {
 			return
 		}
 		ready := c.queue.ready
-		if len(c.next.jobs) >= c.engine.opts.GroupLenMax {
+		if c.room() <= 0 {
 			ready = nil // the group is full: wait for the store
 		}
 		select {
@@ -110,7 +116,7 @@ func (c *committer) commit(ctx context.Context) {
 
 // fill applies what waits to the next group.
 func (c *committer) fill() {
-	room := c.engine.opts.GroupLenMax - len(c.next.jobs)
+	room := c.room()
 	if room <= 0 {
 		return
 	}
@@ -128,10 +134,22 @@ func (c *committer) fill() {
 	clear(c.taken)
 }
 
+// room is how many more jobs the next group takes.
+func (c *committer) room() int {
+	switch {
+	case c.alone > 0:
+		return 1 - len(c.next.jobs)
+	case c.next.bytes >= groupBytesMax:
+		return 0
+	}
+	return c.engine.opts.GroupLenMax - len(c.next.jobs)
+}
+
 // launch hands the next group to the store. A group of rejections alone needs no
 // commit.
 func (c *committer) launch() {
 	g := c.next
+	c.alone = max(0, c.alone-1)
 	c.next, c.spare = c.spare, nil
 	if c.next == nil {
 		c.next = &group{}

@@ -81,9 +81,18 @@ func (c *committer) settleOutcomes(g *group) {
 }
 
 // settleRefused answers the updates of a group that the store did not take. What
-// was rejected or repeated on top of them is decided anew.
+// was rejected or repeated on top of them is decided anew. If the store found
+// something wrong with one mutation the others must not suffer: each is tried
+// alone.
 func (c *committer) settleRefused(g *group) {
 	next := c.unapplyNext()
+	if twin.Kind(g.err) == twin.KindInvalid && len(g.mutations) > 1 {
+		c.dropThings(g.jobs)
+		c.alone = len(g.jobs)
+		c.again(g.jobs, "refused", g.err)
+		c.retry = append(c.retry, next...)
+		return
+	}
 	var refusedJobs, again []*job
 	for _, j := range g.jobs {
 		if j.mutation >= 0 {

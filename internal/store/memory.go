@@ -78,11 +78,15 @@ func (m *Memory) Commit(ctx context.Context, ms []Mutation) ([]Outcome, error) {
 	}
 	defer m.mu.Unlock()
 	outcomes := make([]Outcome, len(ms))
+	conflicted := make(map[twin.ThingName]bool)
 	for i := range ms {
-		if m.expected(&ms[i]) {
-			m.apply(&ms[i])
-			outcomes[i] = Committed
+		thing := ms[i].Thing
+		if conflicted[thing] || !m.expected(&ms[i]) {
+			conflicted[thing] = thing != ""
+			continue
 		}
+		m.apply(&ms[i])
+		outcomes[i] = Committed
 	}
 	return outcomes, nil
 }

@@ -33,7 +33,10 @@ type Mutation struct {
 	Thing twin.ThingName
 	// Expect is the Seq of the thing's head on which this was built. Another value
 	// in the store is a Conflict. Mutations of one thing in one commit chain: the
-	// second expects what the first makes.
+	// second expects what the first makes, and after a Conflict of one all later
+	// ones of that thing in that commit are Conflicts too, even if a stranger's
+	// write happens to have the Seq they expect: they were built on the one that
+	// was not written.
 	Expect twin.Seq
 	// Event is the canonical encoding of the event; Head is the thing's head after
 	// it, Head.Seq = Expect+1.
