@@ -176,6 +176,8 @@ type builder struct {
 	things  map[twin.ThingName]int // the last mutation of the thing
 	shadows map[twin.ShadowKey]int // the last mutation of the shadow
 	records map[recordKey]recordState
+	// Things with a conflict: later mutations of theirs were built on it.
+	conflicted map[twin.ThingName]bool
 
 	key, value []byte // reused
 }
@@ -190,15 +192,22 @@ func (b *builder) run(c *commit) error {
 	clear(b.things)
 	clear(b.shadows)
 	clear(b.records)
+	clear(b.conflicted)
 	c.outcomes = make([]store.Outcome, len(c.ms))
 	pos, size := b.count.pos, 0
 	for i := range c.ms {
 		m := &c.ms[i]
+		if m.Thing != "" && b.conflicted[m.Thing] {
+			continue
+		}
 		ok, err := b.expected(c.ms, m)
 		if err != nil {
 			return err
 		}
 		if !ok {
+			if m.Thing != "" {
+				b.conflicted[m.Thing] = true
+			}
 			continue
 		}
 		pos++
