@@ -36,7 +36,7 @@ func (x *exchange) shadow(thing string) {
 	case http.MethodPost:
 		x.updateShadow(t.Key)
 	case http.MethodDelete:
-		x.submit(twin.Update{Key: t.Key, Delete: true, Request: &twin.Request{}})
+		x.submit(twin.Update{Key: t.Key, Delete: true, Request: &twin.Request{}}, nil)
 	}
 }
 
@@ -67,13 +67,16 @@ func (x *exchange) updateShadow(key twin.ShadowKey) {
 		x.fail(err)
 		return
 	}
-	x.submit(twin.Update{Key: key, Request: req})
+	x.submit(twin.Update{Key: key, Request: req}, body)
 }
 
 // submit hands in an update and answers when it is durable. A client that goes
 // away in the meantime changes nothing about the update.
-func (x *exchange) submit(u twin.Update) {
+func (x *exchange) submit(u twin.Update, body []byte) {
 	u.Origin = x.origin()
+	// What tells a request that is repeated under its Idempotency-Key from another
+	// one under the same key.
+	u.Origin.PayloadHash = twin.PayloadHash(x.r.Method+" "+u.Key.String(), body)
 	u.IdempotencyKey = x.r.Header.Get("Idempotency-Key")
 	if len(u.IdempotencyKey) > idempotencyKeyBytesMax {
 		x.fail(invalid("Invalid Idempotency-Key: use at most " + strconv.Itoa(idempotencyKeyBytesMax) + " bytes"))
