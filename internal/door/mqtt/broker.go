@@ -14,8 +14,8 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// Broker is the MQTT door. Make one with [New], give it listeners with
-// [Broker.Serve] and [Broker.WebSocket], end it with [Broker.Close].
+// Broker is the MQTT door. Make one with [Open], give it listeners with
+// [Broker.Serve], or use it as an http.Handler for WebSocket, end it with [Broker.Close].
 type Broker struct {
 	log     *slog.Logger
 	opts    Options
@@ -28,14 +28,12 @@ type Broker struct {
 	count    counters
 	number   atomic.Uint64 // last number given to a queue entry or a message body
 
-	loadMu sync.Mutex
-	loaded bool
-
 	mu        sync.Mutex
 	sessions  map[string]*session
 	conns     map[*conn]struct{}
 	listeners map[net.Listener]struct{}
 	closed    bool
+	closing   chan struct{} // closed with closed
 
 	connGroup  sync.WaitGroup // readers; Add only under mu while not closed
 	serveGroup sync.WaitGroup // Serve loops, the same
@@ -43,78 +41,66 @@ type Broker struct {
 	closeOnce  sync.Once
 }
 
-// New makes a broker. It starts one goroutine, which Close ends.
-func New(log *slog.Logger, opts Options) *Broker {
+// Open makes a broker and reads the sessions, queues and retained messages that are
+// recorded. It starts one goroutine, which Close ends.
+func Open(log *slog.Logger, opts Options) (*Broker, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("options of the mqtt broker: %w", err)
+	}
 	b := &Broker{
 		log: log, opts: opts.fill(), handler: opts.Handler, records: opts.Records,
 		sessions:  make(map[string]*session),
 		conns:     make(map[*conn]struct{}),
 		listeners: make(map[net.Listener]struct{}),
+		closing:   make(chan struct{}),
 	}
 	b.janitor.init(b)
+	if err := b.load(context.Background()); err != nil {
+		return nil, err
+	}
 	go b.janitor.run()
-	return b
+	return b, nil
 }
 
-// Bind sets the collaborators that were not known to [New], since they need the
-// broker themselves. It is called before Load and Serve; nil leaves what is set.
-func (b *Broker) Bind(h Handler, r Records) {
-	if h != nil {
-		b.handler = h
-	}
-	if r != nil {
-		b.records = r
-	}
-}
-
-// ErrClosed is returned by Serve after Close.
-var ErrClosed = errors.New("mqtt broker is closed")
-
-// Serve accepts connections until the listener fails, ctx ends or the broker is
-// closed, and closes the listener. Connections live on until Close.
-func (b *Broker) Serve(ctx context.Context, ln net.Listener) error {
-	if err := b.Load(ctx); err != nil {
-		return err
-	}
+// Serve accepts connections on a TCP or TLS listener until the broker is closed,
+// when it returns nil, or the listener fails. It closes the listener.
+func (b *Broker) Serve(ln net.Listener) error {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
-		return errors.Join(ErrClosed, ln.Close())
+		return ln.Close()
 	}
 	b.listeners[ln] = struct{}{}
 	b.serveGroup.Add(1)
 	b.mu.Unlock()
 	defer b.serveGroup.Done()
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() }) // Accept then fails
-	defer stop()
 	for {
 		nc, err := ln.Accept()
-		if err == nil {
-			b.start(nc)
-			continue
-		}
-		b.mu.Lock()
-		closed := b.closed
-		delete(b.listeners, ln)
-		b.mu.Unlock()
 		switch {
-		case closed:
-			return ErrClosed
-		case ctx.Err() != nil:
-			return ctx.Err()
+		case err == nil:
+			b.start(nc)
+		case b.isClosing():
+			return nil
 		case isTemporary(err):
 			// Out of file descriptors, or a client that hung up at once.
 			b.log.Warn("mqtt accept", slog.Any("error", err))
-			if !wait(ctx, acceptPause) {
-				return ctx.Err()
-			}
+			b.pause(acceptPause)
+		default:
 			b.mu.Lock()
-			b.listeners[ln] = struct{}{}
+			delete(b.listeners, ln)
 			b.mu.Unlock()
-			continue
+			_ = ln.Close() // it has failed already
+			return fmt.Errorf("accept mqtt connection: %w", err)
 		}
-		_ = ln.Close()
-		return fmt.Errorf("accept mqtt connection: %w", err)
+	}
+}
+
+func (b *Broker) isClosing() bool {
+	select {
+	case <-b.closing:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -125,15 +111,13 @@ func isTemporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// wait waits for d and reports whether ctx is still alive.
-func wait(ctx context.Context, d time.Duration) bool {
+// pause waits for d, or until the broker is closed.
+func (b *Broker) pause(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+	case <-b.closing:
 	}
 }
 
@@ -198,6 +182,7 @@ func (b *Broker) Close() error {
 	b.closeOnce.Do(func() {
 		b.mu.Lock()
 		b.closed = true
+		close(b.closing)
 		for ln := range b.listeners {
 			_ = ln.Close() // Serve sees it
 		}

@@ -221,13 +221,9 @@ func (s *syncBuffer) String() string {
 
 func start(t *testing.T, opts mqtt.Options) *testBroker {
 	t.Helper()
-	if err := opts.Validate(); err != nil {
-		t.Fatal(err)
-	}
 	log := &syncBuffer{}
-	b := mqtt.New(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), opts)
-	if err := b.Load(t.Context()); err != nil {
-		_ = b.Close()
+	b, err := mqtt.Open(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), opts)
+	if err != nil {
 		t.Fatal(err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -235,13 +231,13 @@ func start(t *testing.T, opts mqtt.Options) *testBroker {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- b.Serve(context.Background(), ln) }()
+	go func() { served <- b.Serve(ln) }()
 	tb := &testBroker{Broker: b, t: t, addr: ln.Addr().String(), log: log}
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := <-served; !errors.Is(err, mqtt.ErrClosed) {
+		if err := <-served; err != nil {
 			t.Errorf("Serve returned %v", err)
 		}
 		if t.Failed() {

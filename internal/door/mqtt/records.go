@@ -234,12 +234,9 @@ func (b *Broker) each(ctx context.Context, kind twin.RecordKind, f func(key stri
 	}
 }
 
-// Load reads sessions, queues and retained messages from the records. It is called
-// once, before anything is published; [Broker.Serve] does it if nobody has.
-func (b *Broker) Load(ctx context.Context) error {
-	b.loadMu.Lock()
-	defer b.loadMu.Unlock()
-	if b.loaded || b.records == nil {
+// load reads sessions, queues and retained messages from the records.
+func (b *Broker) load(ctx context.Context) error {
+	if b.records == nil {
 		return nil
 	}
 	if err := b.loadRetained(ctx); err != nil {
@@ -248,11 +245,7 @@ func (b *Broker) Load(ctx context.Context) error {
 	if err := b.loadSessions(ctx); err != nil {
 		return err
 	}
-	if err := b.loadQueues(ctx); err != nil {
-		return err
-	}
-	b.loaded = true
-	return nil
+	return b.loadQueues(ctx)
 }
 
 func (b *Broker) loadRetained(ctx context.Context) error {
