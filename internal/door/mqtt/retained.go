@@ -12,7 +12,7 @@ import (
 // RetainedMessage is the retained message of a topic.
 type RetainedMessage struct {
 	twin.Message
-	Modified time.Time
+	Modified twin.Time
 }
 
 // retained is a retained message in memory; no payload: it deletes the one there
@@ -113,7 +113,7 @@ func (b *Broker) Retained(topic string) (RetainedMessage, bool) {
 	if r == nil || r.expired(b.opts.Now()) {
 		return RetainedMessage{}, false
 	}
-	return RetainedMessage{r.Message, r.modified.Std()}, true
+	return RetainedMessage{r.Message, r.modified}, true
 }
 
 // ListRetained lists retained messages by topic, greater than after.
@@ -131,7 +131,7 @@ func (b *Broker) ListRetained(after string, limit int) []RetainedMessage {
 	slices.Sort(topics)
 	for _, topic := range topics[:min(limit, len(topics))] {
 		r := x.m[topic]
-		list = append(list, RetainedMessage{r.Message, r.modified.Std()})
+		list = append(list, RetainedMessage{r.Message, r.modified})
 	}
 	x.mu.RUnlock()
 	return list
