@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -63,7 +64,8 @@ func (c *committer) change(j *job, s *shadow) (*twin.Change, error) {
 // record turns an accepted change into a mutation and makes it the working state.
 func (c *committer) record(g *group, j *job, s *shadow, change *twin.Change) {
 	t := j.thing
-	doc := change.Current.AppendBinary(nil)
+	c.scratch = change.Current.AppendBinary(c.scratch[:0])
+	doc := bytes.Clone(c.scratch) // of its exact size: it stays in the cache
 	seq := t.head.Seq + 1
 	day := change.Time.Day()
 	ev := twin.Event{
@@ -134,9 +136,23 @@ type loader struct {
 	shadows []twin.ShadowKey
 }
 
-// prefetch reads the things and shadows of jobs that are not cached. If the store
-// cannot be read the jobs get the error.
+// prefetch reads the things and shadows of jobs that are not cached. If that fails
+// each job is tried alone, so that a thing that cannot be read hurts nobody else.
 func (c *committer) prefetch(jobs []*job) {
+	c.collect(jobs...)
+	if len(c.load.shadows) == 0 || c.read() == nil {
+		return
+	}
+	for _, j := range jobs {
+		c.collect(j)
+		if len(c.load.shadows) > 0 {
+			j.result.Err = c.read()
+		}
+	}
+}
+
+// collect fills the loader with what jobs need and the cache does not have.
+func (c *committer) collect(jobs ...*job) {
 	c.load.things, c.load.shadows = c.load.things[:0], c.load.shadows[:0]
 	for _, j := range jobs {
 		if !j.isUpdate() {
@@ -145,19 +161,9 @@ func (c *committer) prefetch(jobs []*job) {
 		t := c.cache.things[j.update.Key.Thing]
 		if t == nil {
 			c.load.things = append(c.load.things, j.update.Key.Thing)
-			c.load.shadows = append(c.load.shadows, j.update.Key)
-		} else if t.find(j.update.Key.Shadow) == nil {
-			c.load.shadows = append(c.load.shadows, j.update.Key)
 		}
-	}
-	if len(c.load.shadows) == 0 {
-		return
-	}
-	if err := c.read(); err != nil {
-		for _, j := range jobs {
-			if j.isUpdate() {
-				j.result.Err = err
-			}
+		if t == nil || t.find(j.update.Key.Shadow) == nil {
+			c.load.shadows = append(c.load.shadows, j.update.Key)
 		}
 	}
 }
@@ -168,16 +174,30 @@ func (c *committer) read() error {
 	if err != nil {
 		return fmt.Errorf("read heads: %w", err)
 	}
-	shadows, err := c.engine.store.Shadows(ctx, c.load.shadows)
-	if err != nil {
-		return fmt.Errorf("read shadows: %w", err)
-	}
 	for i, name := range c.load.things {
 		if c.cache.things[name] == nil { // may be listed twice
 			c.cache.addThing(name, heads[i])
 		}
 	}
-	for i, key := range c.load.shadows {
+	// A thing without events has no shadows either: nothing to read.
+	unread := c.load.shadows[:0]
+	for _, key := range c.load.shadows {
+		t := c.cache.things[key.Thing]
+		switch {
+		case t.head.Seq != 0:
+			unread = append(unread, key)
+		case t.find(key.Shadow) == nil:
+			c.cache.addShadow(t, key.Shadow, store.Shadow{})
+		}
+	}
+	if len(unread) == 0 {
+		return nil
+	}
+	shadows, err := c.engine.store.Shadows(ctx, unread)
+	if err != nil {
+		return fmt.Errorf("read shadows: %w", err)
+	}
+	for i, key := range unread {
 		if t := c.cache.things[key.Thing]; t.find(key.Shadow) == nil {
 			c.cache.addShadow(t, key.Shadow, shadows[i])
 		}

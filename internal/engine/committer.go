@@ -33,6 +33,8 @@ type committer struct {
 	taken  []*job // scratch
 	load   loader // scratch
 
+	scratch []byte // for encoding
+
 	alone   int           // so many jobs are each a group of their own
 	backoff time.Duration // before the next attempt after an unknown outcome
 }

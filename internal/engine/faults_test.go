@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -109,6 +110,36 @@ func TestEngine_poison(t *testing.T) {
 	if r := await(t, after); r.Err != nil || r.Version != 2 {
 		t.Errorf("after: %+v", r)
 	}
+}
+
+// A thing that cannot be read hurts nobody else, and no update of it is accepted.
+func TestEngine_unreadable(t *testing.T) {
+	g := newGated(&unreadable{Store: store.NewMemory(), thing: "bad"})
+	e := openEngine(t, g, engine.Options{Committers: 1})
+	plug := submit(t, e, update(t, "plug", `{"state":{}}`))
+	await(t, g.arrived)
+	good := submit(t, e, update(t, "good", one))
+	bad := submit(t, e, update(t, "bad", one))
+	g.openGate(t)
+	await(t, plug)
+	if r := await(t, good); r.Err != nil || r.Version != 1 {
+		t.Errorf("good: %+v", r)
+	}
+	if r := await(t, bad); twin.Kind(r.Err) != twin.KindInternal || r.Err == nil {
+		t.Errorf("bad: %+v", r)
+	}
+}
+
+type unreadable struct {
+	store.Store
+	thing twin.ThingName
+}
+
+func (u *unreadable) Heads(ctx context.Context, things []twin.ThingName) ([]twin.Head, error) {
+	if slices.Contains(things, u.thing) {
+		return nil, fmt.Errorf("checksum of block 7 does not match")
+	}
+	return u.Store.Heads(ctx, things)
 }
 
 // Somebody else writes to the same store: the engine reads again and applies again.
