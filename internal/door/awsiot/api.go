@@ -2,7 +2,6 @@ package awsiot
 
 import (
 	"context"
-	"time"
 
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -49,5 +48,5 @@ type Retained interface {
 // RetainedMessage is a retained message with the time at which it was stored.
 type RetainedMessage struct {
 	twin.Message
-	Modified time.Time
+	Modified twin.Time
 }

@@ -52,7 +52,6 @@ var (
 	errThrottled = twin.NewError(twin.KindThrottled, "Too many requests")
 	errStopping  = twin.NewError(twin.KindUnavailable, "The server is stopping; try again")
 	errGetsFull  = twin.NewError(twin.KindFull, "Too many get requests wait for an answer; try again")
-	errRetained  = twin.NewError(twin.KindDenied, "A retained message cannot be published to a reserved topic; send it without the retain flag")
 )
 
 // ackable reports whether a request that ended so has been dealt with: accepted,

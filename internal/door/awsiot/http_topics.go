@@ -252,7 +252,7 @@ func (x *exchange) retained(topic string) {
 		QoS            byte   `json:"qos"`
 		Modified       int64  `json:"lastModifiedTime"`
 		UserProperties []byte `json:"userProperties,omitempty"`
-	}{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Modified: m.Modified.UnixMilli()}
+	}{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Modified: int64(m.Modified)}
 	if answer.Payload == nil {
 		answer.Payload = []byte{}
 	}
@@ -284,7 +284,7 @@ func (x *exchange) listRetained() {
 			answer.NextToken = pageToken(tokenRetained, answer.Topics[size-1].Topic)
 			break
 		}
-		answer.Topics = append(answer.Topics, summary{m.Topic, len(m.Payload), m.QoS, m.Modified.UnixMilli()})
+		answer.Topics = append(answer.Topics, summary{m.Topic, len(m.Payload), m.QoS, int64(m.Modified)})
 	}
 	x.replyJSON(http.StatusOK, answer)
 }

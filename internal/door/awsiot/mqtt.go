@@ -13,6 +13,8 @@ import (
 // the rejected topic. A full queue, an unknown outcome or a fault of the server
 // goes to done as well, so that the packet is not acknowledged as a success.
 //
+// The broker has refused a retained publish to such a topic before.
+//
 // Source of the will rule: AWS IoT Developer Guide, "Device Shadows in apps".
 func (d *Door) Publish(p *twin.Publish, done func(error)) bool {
 	t, ok := ParseTopic(p.Topic)
@@ -21,11 +23,6 @@ func (d *Door) Publish(p *twin.Publish, done func(error)) bool {
 	}
 	req, err := d.parse(t, p.Payload)
 	switch {
-	case p.Retain:
-		// Source: AWS IoT Developer Guide, "Using MQTT retained messages". The
-		// packet is refused as a whole, as on any topic one may not publish to.
-		d.reject(t, errRetained, req)
-		done(errRetained)
 	case err != nil:
 		d.finish(t, err, req, done)
 	case t.Op == OpGet:
