@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -103,8 +104,26 @@ func (f *fencedFS) file(op, name string, do func() (vfs.File, error)) (file vfs.
 	return &fencedFile{file, f.fence, name}, nil
 }
 
+// Create syncs the folder of a new manifest at once. Pebble moves the marker that
+// names the manifest before it syncs the folder that holds both, so a power cut could
+// leave a marker that names no file, and the store would not open.
 func (f *fencedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.file("create", name, func() (vfs.File, error) { return f.FS.Create(name, c) })
+	file, err := f.file("create", name, func() (vfs.File, error) { return f.FS.Create(name, c) })
+	if err != nil || !strings.HasPrefix(f.PathBase(name), "MANIFEST-") {
+		return file, err
+	}
+	if err := f.syncDir(f.PathDir(name)); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+func (f *fencedFS) syncDir(dir string) error {
+	d, err := f.OpenDir(dir)
+	if err != nil {
+		return fmt.Errorf("open folder %s: %w", dir, err)
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (f *fencedFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {

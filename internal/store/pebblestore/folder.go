@@ -80,7 +80,7 @@ func (s *Store) makeFolder() error {
 		return err
 	}
 	// The folder itself may be new. One whose parent cannot be read was made by somebody else.
-	if err := s.syncDir(s.fs.PathDir(s.dir)); err != nil && !errors.Is(err, os.ErrPermission) {
+	if err := s.fs.syncDir(s.fs.PathDir(s.dir)); err != nil && !errors.Is(err, os.ErrPermission) {
 		return err
 	}
 	return nil
@@ -149,15 +149,7 @@ func (s *Store) writeSmall(name string, data []byte) error {
 	if err := s.fs.Rename(path+temporary, path); err != nil {
 		return err
 	}
-	return s.syncDir(s.dir)
-}
-
-func (s *Store) syncDir(dir string) error {
-	d, err := s.fs.OpenDir(dir)
-	if err != nil {
-		return fmt.Errorf("open folder %s: %w", dir, err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return s.fs.syncDir(s.dir)
 }
 
 func (s *Store) readSmall(name string) ([]byte, error) {

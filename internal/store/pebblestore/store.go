@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
@@ -21,7 +20,7 @@ import (
 type Store struct {
 	opts  Options
 	dir   string
-	fs    vfs.FS // fenced
+	fs    *fencedFS
 	db    *pebble.DB
 	lock  io.Closer
 	fence *fence
