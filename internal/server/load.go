@@ -47,6 +47,7 @@ type Setting struct {
 	Key    string `json:"key"`
 	Value  string `json:"value"`
 	Usage  string `json:"-"`
+	List   bool   `json:"-"` // Value is comma-separated
 	Origin Origin `json:"-"`
 }
 
@@ -82,7 +83,10 @@ func Load(src Source) (*Loaded, error) {
 		if !ok {
 			o = Origin{Layer: LayerDefault}
 		}
-		l.loaded.Settings = append(l.loaded.Settings, Setting{Key: s.key, Value: s.value.String(), Usage: s.usage, Origin: o})
+		_, list := s.value.(*listValue)
+		l.loaded.Settings = append(l.loaded.Settings, Setting{
+			Key: s.key, Value: s.value.String(), Usage: strings.ReplaceAll(s.usage, "`", ""), List: list, Origin: o,
+		})
 	}
 	l.faults = append(l.faults, l.check()...)
 	if len(l.faults) > 0 {

@@ -1,0 +1,23 @@
+// Command twofold is the digital-twin server and its command line.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+)
+
+func main() { os.Exit(run()) }
+
+// run executes the command line and returns the exit code.
+func run() int {
+	err := newRoot().ExecuteContext(context.Background())
+	if err == nil {
+		return exitOK
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(os.Stderr, "twofold: "+line)
+	}
+	return exitCode(err)
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twofold-iot/twofold/client"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+func newSet() *cobra.Command {
+	r := &remote{}
+	reported := false
+	var ifVersion uint64
+	cmd := &cobra.Command{
+		Use:   "set THING PATH=VALUE...",
+		Short: "Ask a thing for a state: change desired",
+		Long: "Ask a thing for a state: change desired, or with --reported what it has reported, in its stead.\n" +
+			"A path has dots between nested names (\\. is a dot in a name). A value is JSON; a bare word is a string,\n" +
+			"null deletes. All values of one command are one update.",
+		Example: "  twofold set lamp-1 level=80\n  twofold set lamp-1 light.color=red light.timer=null\n  twofold set lamp-1 level=80 --if-version 7",
+		Args:    args(cobra.MinimumNArgs(2)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			thing, err := r.thing(a[0])
+			if err != nil {
+				return err
+			}
+			p := &patch{}
+			for _, assignment := range a[1:] {
+				if err := p.assign(assignment); err != nil {
+					return &usageError{err}
+				}
+			}
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			change, section := c.PatchDesired, "desired"
+			if reported {
+				change, section = c.PatchReported, "reported"
+			}
+			body := p.appendJSON(nil)
+			ch, err := change(cmd.Context(), thing, body, client.ChangeOptions{
+				Shadow: twin.ShadowName(r.shadow), IfVersion: twin.Version(ifVersion),
+			})
+			if err != nil {
+				return explain(err)
+			}
+			if r.output == "json" {
+				_, err := cmd.OutOrStdout().Write(ch.Raw)
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  v%d  %s %s\n", label(ch.DeviceID, ch.Shadow), ch.Version, section, body)
+			return err
+		},
+	}
+	cmd.ValidArgsFunction = r.completeThing
+	cmd.Flags().BoolVar(&reported, "reported", false, "change reported instead of desired")
+	cmd.Flags().Uint64Var(&ifVersion, "if-version", 0, "change only if the twin is at `version`; otherwise exit code 4")
+	r.addServer(cmd)
+	r.addShadow(cmd)
+	r.addOutput(cmd, "text", "json")
+	return cmd
+}
+
+func newDelete() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{
+		Use:   "delete THING",
+		Short: "Delete a shadow of a thing",
+		Long:  "Delete a shadow of a thing: its desired and reported state. Its history stays, and its versions go on if\nit comes back within 48 hours.",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			thing, err := r.thing(a[0])
+			if err != nil {
+				return err
+			}
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			ch, err := c.Delete(cmd.Context(), thing, client.ChangeOptions{Shadow: twin.ShadowName(r.shadow)})
+			if err != nil {
+				return explain(err)
+			}
+			if r.output == "json" {
+				_, err := cmd.OutOrStdout().Write(ch.Raw)
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  v%d  deleted\n", label(ch.DeviceID, ch.Shadow), ch.Version)
+			return err
+		},
+	}
+	cmd.ValidArgsFunction = r.completeThing
+	r.addServer(cmd)
+	r.addShadow(cmd)
+	r.addOutput(cmd, "text", "json")
+	return cmd
+}

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// WriteYAML writes settings as a configuration file, with what each means as a
+// comment if comments is set.
+func WriteYAML(w io.Writer, settings []Setting, comments bool) error {
+	var b strings.Builder
+	section := ""
+	for _, s := range settings {
+		parent, name, nested := strings.Cut(s.Key, ".")
+		if !nested {
+			parent, name = "", s.Key
+		}
+		indent := ""
+		if nested {
+			indent = "  "
+			if parent != section {
+				fmt.Fprintf(&b, "%s:\n", parent)
+			}
+		}
+		section = parent
+		if comments {
+			fmt.Fprintf(&b, "%s# %s\n", indent, s.Usage)
+		}
+		fmt.Fprintf(&b, "%s%s: %s\n", indent, name, yamlValue(s))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func yamlValue(s Setting) string {
+	if !s.List {
+		return yamlScalar(s.Value)
+	}
+	var items []string
+	for item := range strings.SplitSeq(s.Value, ",") {
+		if item != "" {
+			items = append(items, yamlScalar(item))
+		}
+	}
+	return "[" + strings.Join(items, ", ") + "]"
+}
+
+// yamlScalar quotes what YAML could read as something else.
+func yamlScalar(text string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_-:"
+	if text == "" || strings.Trim(text, plain) != "" || strings.ContainsAny(text[:1], "-:") || strings.HasSuffix(text, ":") {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
+// WriteOrigins writes a line for each setting: key, value, where it came from.
+func WriteOrigins(w io.Writer, settings []Setting) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range settings {
+		v := s.Value
+		if v == "" {
+			v = "–"
+		}
+		if _, err := fmt.Fprintf(tw, "%s\t%s\t(%s)\n", s.Key, v, s.Origin); err != nil {
+			return err
+		}
+	}
+	return tw.Flush()
+}

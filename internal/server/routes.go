@@ -1,0 +1,50 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/twofold-iot/twofold/internal/door/awsiot"
+	"github.com/twofold-iot/twofold/internal/door/mqtt"
+	"github.com/twofold-iot/twofold/internal/door/rest"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// handler splits requests between the doors. It is a switch and no ServeMux,
+// because a mux cleans paths and decodes %2F, which is part of a topic in the AWS
+// data plane.
+func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
+	aws := s.aws.Handler()
+	api := rest.New(s.log, s.engine, rest.Options{Limits: limits})
+	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case awsiot.Serves(r):
+			aws.ServeHTTP(w, r)
+		case r.URL.Path == "/mqtt":
+			s.broker.ServeHTTP(w, r)
+		case r.URL.Path == "/healthz":
+			s.health.alive(w, r)
+		case r.URL.Path == "/readyz":
+			s.health.ready(w, r)
+		default:
+			api.ServeHTTP(w, r)
+		}
+	}), &s.config.HTTP)
+}
+
+// retained shows the broker's retained messages to the AWS door. No door knows
+// another, so each has its own word for them.
+type retained struct{ broker *mqtt.Broker }
+
+func (r retained) Retained(topic string) (awsiot.RetainedMessage, bool) {
+	m, ok := r.broker.Retained(topic)
+	return awsiot.RetainedMessage(m), ok
+}
+
+func (r retained) ListRetained(after string, limit int) []awsiot.RetainedMessage {
+	page := r.broker.ListRetained(after, limit)
+	ms := make([]awsiot.RetainedMessage, len(page))
+	for i, m := range page {
+		ms[i] = awsiot.RetainedMessage(m)
+	}
+	return ms
+}

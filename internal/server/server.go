@@ -1,0 +1,224 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/twofold-iot/twofold/internal/door/awsiot"
+	"github.com/twofold-iot/twofold/internal/door/mqtt"
+	"github.com/twofold-iot/twofold/internal/engine"
+	"github.com/twofold-iot/twofold/internal/store/pebblestore"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// Limits that are no settings.
+const (
+	httpConnsMax     = 1 << 14
+	httpReadTimeout  = 30 * time.Second // of a whole request, a slow body included
+	httpWriteTimeout = time.Minute
+	stopGrace        = 2 * time.Second // for what is forced after a graceful stop ran out of time
+)
+
+// FaultError is a server that stopped because its store failed: nothing more was
+// acknowledged, and a restart recovers what was.
+type FaultError struct{ Err error }
+
+// Error says what failed.
+func (e *FaultError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the fault of the store.
+func (e *FaultError) Unwrap() error { return e.Err }
+
+// Server is all parts of a running Twofold.
+type Server struct {
+	log    *slog.Logger
+	config Config
+
+	store  *pebblestore.Store
+	aws    *awsiot.Door
+	engine *engine.Engine
+	broker *mqtt.Broker
+
+	sockets []*socket
+	https   []*http.Server
+	health  *health
+
+	closing sync.Once
+	closed  error
+}
+
+// Open makes a server: its store is open and its addresses are bound, but nothing
+// is served before [Server.Run]. After an error nothing is left open.
+func Open(c Config, log *slog.Logger) (s *Server, err error) {
+	s = &Server{log: log, config: c}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+			s = nil
+		}
+	}()
+	// Addresses are bound first, though nothing is served yet: a port that is taken
+	// stops the server before it has touched the disk.
+	if s.sockets, err = listen(&c); err != nil {
+		return s, err
+	}
+	if s.store, err = pebblestore.Open(c.Data, pebblestore.Options{Log: log}); err != nil {
+		return s, fmt.Errorf("open store: %w", err)
+	}
+	// The engine stages what the AWS door makes of a change, the broker hands the
+	// door its publishes, and the door answers by way of both: so it is made first
+	// and connected last.
+	if s.aws, err = awsiot.New(log, awsiot.Options{}); err != nil {
+		return s, err
+	}
+	limits := twin.Limits{DocumentBytesMax: c.Shadow.DocumentBytesMax, DepthMax: c.Shadow.DepthMax}
+	s.engine, err = engine.Open(log, s.store, engine.Options{
+		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
+		Now: time.Now, Publisher: s.aws,
+	})
+	if err != nil {
+		return s, fmt.Errorf("open engine: %w", err)
+	}
+	if s.broker, err = mqtt.Open(log, mqtt.Options{Handler: s.aws, Records: s.engine}); err != nil {
+		return s, fmt.Errorf("open mqtt door: %w", err)
+	}
+	s.aws.Connect(s.engine, s.broker, retained{s.broker})
+	s.health = &health{store: s.store, version: Version()}
+	handler, err := s.handler(limits)
+	if err != nil {
+		return s, err
+	}
+	for _, l := range s.sockets {
+		if l.at.overHTTP() {
+			s.https = append(s.https, s.newHTTPServer(handler, l))
+		}
+	}
+	return s, nil
+}
+
+// Addresses lists what is open, with the ports as picked.
+func (s *Server) Addresses() []Address {
+	var as []Address
+	for _, l := range s.sockets {
+		as = append(as, l.at)
+	}
+	return as
+}
+
+// Run serves until ctx ends, then stops gracefully and returns nil. It returns
+// earlier, with a [FaultError], when the store fails. The server is closed then
+// and cannot run again.
+func (s *Server) Run(ctx context.Context) error {
+	failed := make(chan error, len(s.sockets))
+	var serving sync.WaitGroup
+	next := 0
+	for _, l := range s.sockets {
+		serve := func() error { return s.broker.Serve(l.forMQTT()) }
+		if l.at.overHTTP() {
+			srv := s.https[next]
+			next++
+			serve = func() error { return serveHTTP(srv, l) }
+		}
+		serving.Go(func() {
+			if err := serve(); err != nil {
+				failed <- fmt.Errorf("serve %s: %w", l.at.URL(), err)
+			}
+		})
+	}
+	var cause error
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping")
+	case <-s.store.Fenced():
+		cause = &FaultError{s.store.Fault()}
+	case cause = <-failed:
+	}
+	err := s.Close()
+	serving.Wait()
+	return errors.Join(cause, err)
+}
+
+// Close stops what runs, in the order in which requests flow, so that each part
+// can still answer by way of the parts after it: HTTP requests, AWS door, MQTT
+// sessions, engine, store. It takes no longer than the setting stop_timeout and a
+// moment; what is acknowledged is durable even if it is cut short. It may be
+// called twice.
+func (s *Server) Close() error {
+	s.closing.Do(func() {
+		done := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(context.Background(), s.config.StopTime)
+		defer cancel()
+		go func() { done <- s.takeDown(ctx) }()
+		limit := time.NewTimer(s.config.StopTime + stopGrace)
+		defer limit.Stop()
+		select {
+		case s.closed = <-done:
+		case <-limit.C:
+			s.closed = fmt.Errorf("stop took longer than %s and was cut short; everything acknowledged is on disk", s.config.StopTime)
+		}
+	})
+	return s.closed
+}
+
+func (s *Server) takeDown(ctx context.Context) error {
+	var errs []error
+	if s.health != nil {
+		s.health.stopping.Store(true)
+	}
+	var stopping sync.WaitGroup
+	for _, srv := range s.https {
+		stopping.Go(func() {
+			if srv.Shutdown(ctx) != nil { // requests that outlast the grace period are cut
+				_ = srv.Close()
+			}
+		})
+	}
+	stopping.Wait()
+	closeSockets(s.sockets) // also those that were never served
+	if s.aws != nil {
+		s.aws.Close()
+	}
+	if s.broker != nil {
+		errs = append(errs, s.broker.Close())
+	}
+	if s.engine != nil {
+		errs = append(errs, s.engine.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) newHTTPServer(h http.Handler, l *socket) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		TLSConfig:         l.config,
+		ReadHeaderTimeout: s.config.HTTP.HeaderTimeout,
+		ReadTimeout:       httpReadTimeout,
+		WriteTimeout:      httpWriteTimeout,
+		IdleTimeout:       s.config.HTTP.IdleTimeout,
+		MaxHeaderBytes:    s.config.HTTP.HeaderBytesMax,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+}
+
+func serveHTTP(srv *http.Server, l *socket) (err error) {
+	limited := netutil.LimitListener(l, httpConnsMax)
+	if l.at.TLS {
+		err = srv.ServeTLS(limited, "", "")
+	} else {
+		err = srv.Serve(limited)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
