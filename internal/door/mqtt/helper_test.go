@@ -487,3 +487,5 @@ func versions(t *testing.T, f func(t *testing.T, v packet.Version)) {
 		t.Run(fmt.Sprintf("v%d", v), func(t *testing.T) { f(t, v) })
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
