@@ -38,9 +38,11 @@ type fakeEngine struct {
 	keys    map[string][]byte // Idempotency-Key to answer
 	updates []twin.Update
 	held    []func()
+	holding chan struct{} // one for each update that is held
 	reads   int
 
 	hold      bool
+	duplicate bool // every update had its effect before
 	limits    twin.Limits
 	submitErr error // Submit fails at once
 	commitErr error // the commit fails
@@ -50,6 +52,10 @@ type fakeEngine struct {
 }
 
 func (e *fakeEngine) Submit(u twin.Update, done func(twin.Result)) error {
+	if e.duplicate {
+		done(twin.Result{Duplicate: true, Version: 3})
+		return nil
+	}
 	e.mu.Lock()
 	if e.submitErr != nil {
 		e.mu.Unlock()
@@ -60,6 +66,7 @@ func (e *fakeEngine) Submit(u twin.Update, done func(twin.Result)) error {
 	if e.hold {
 		e.held = append(e.held, run)
 		e.mu.Unlock()
+		e.holding <- struct{}{}
 		return nil
 	}
 	e.mu.Unlock()
@@ -249,7 +256,7 @@ func newRig(t *testing.T, opts awsiot.Options) *rig {
 		t.Fatal(err)
 	}
 	e := &fakeEngine{
-		publisher: d, now: startTime,
+		publisher: d, now: startTime, holding: make(chan struct{}, 1000),
 		shadows: make(map[twin.ShadowKey]*twin.Shadow), keys: make(map[string][]byte),
 	}
 	b := &fakeBroker{

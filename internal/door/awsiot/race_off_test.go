@@ -1,0 +1,5 @@
+//go:build !race
+
+package awsiot_test
+
+const raceEnabled = false
