@@ -19,6 +19,9 @@ func (c *conn) publish(h packet.Header, body []byte) error {
 		// [MQTT-3.2.2-11]; a 3.1.1 client cannot be told before.
 		return &packet.Error{Reason: packet.QoSNotSupported, Rule: "MQTT-3.2.2-11", Text: "QoS 2 is not supported"}
 	}
+	if p.Properties.Has(packet.SubscriptionID) {
+		return &packet.Error{Reason: packet.ProtocolError, Rule: "MQTT-3.3.4-6", Text: "publish of a client carries a subscription identifier"}
+	}
 	topic, err := c.topic(p)
 	if err != nil {
 		return err
