@@ -178,7 +178,7 @@ func takeTurns(ctx context.Context, sides []*side, rounds int, length time.Durat
 		}
 		s := sides[i%len(sides)]
 		if err := s.round(length); err != nil {
-			return fmt.Errorf("%s, round %d: %w\n%s", s.process.Name, i/len(sides)+1, err, s.process.Output())
+			return fmt.Errorf("round %d: %w\n%w", i/len(sides)+1, err, s.process.End())
 		}
 	}
 	for _, s := range sides {

@@ -77,7 +77,10 @@ func (h *harness) makeClients() {
 		})
 	}
 	for i := range c.watchers {
-		w := &watcher{oracle: h.oracle, faults: h.faults, id: fmt.Sprintf("kill-watcher-%d", i), last: make(map[string]uint32)}
+		w := &watcher{
+			faults: h.faults, id: fmt.Sprintf("kill-watcher-%d", i), last: make(map[string]uint32),
+			things: h.oracle.things[i*c.thingsEach : (i+1)*c.thingsEach],
+		}
 		h.watch = append(h.watch, w)
 		h.clients = append(h.clients, w)
 	}
@@ -153,7 +156,7 @@ func (h *harness) cycle(ctx context.Context) error {
 	case <-t.C:
 	case <-ctx.Done():
 	case <-process.Exited():
-		h.faults.add(protocol, "the server ended by itself:\n%s", process.Output())
+		h.faults.add(protocol, "the server ended by itself: %v", process.End())
 	}
 	p.killed.Store(true)
 	if err := process.Kill(); err != nil {

@@ -55,7 +55,7 @@ func main() {
 	flag.DurationVar(&c.budget, "budget", time.Minute, "no new cycle after this time")
 	flag.IntVar(&c.devices, "mqtt", 200, "MQTT devices")
 	flag.IntVar(&c.callers, "http", 20, "HTTP clients")
-	flag.IntVar(&c.watchers, "watchers", 1, "subscribers that must be told of every update")
+	flag.IntVar(&c.watchers, "watchers", 20, "subscribers with persistent sessions, each of the things of one device")
 	flag.IntVar(&c.thingsEach, "things", 4, "things of each client")
 	flag.IntVar(&c.window, "inflight", 4, "packets in flight of a device")
 	flag.DurationVar(&c.killMin, "kill-min", 50*time.Millisecond, "shortest time under load")
@@ -82,6 +82,9 @@ func (c config) validate() error {
 	}
 	if c.devices < 1 || c.callers < 0 || c.watchers < 0 || c.thingsEach < 1 {
 		errs = append(errs, errors.New("want at least one MQTT device and one thing each"))
+	}
+	if c.watchers > c.devices {
+		errs = append(errs, fmt.Errorf("%d watchers for %d devices, want at most one each", c.watchers, c.devices))
 	}
 	if c.killMin < 0 || c.killMax <= c.killMin {
 		errs = append(errs, fmt.Errorf("-kill-max %s is not after -kill-min %s", c.killMax, c.killMin))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,19 +11,26 @@ import (
 )
 
 // watcher is a subscriber with a persistent session that must be told of every
-// accepted update of every thing, in version order, over all lives of the server.
-// A message may come again only with DUP.
+// accepted update of its things, in version order, over all lives of the server.
+// A message may come again only with DUP. Its things are those of one device, so
+// that its queue stays far below the server's limit: what is beyond that limit is
+// refused to nobody, and not what is checked here.
 type watcher struct {
-	oracle *oracle
 	faults *faults
 	id     string
+	things []*thing
 
 	established, subscribed bool
 	last                    map[string]uint32 // newest version seen, by thing
 	messages, repeats       uint64
 }
 
-const watched = "$aws/things/+/shadow/update/accepted"
+func (w *watcher) filters() (fs []string) {
+	for _, t := range w.things {
+		fs = append(fs, updateTopic(t)+"/accepted")
+	}
+	return fs
+}
 
 func (w *watcher) live(ctx context.Context, p *phase) error {
 	nc, r, err := dialSession(ctx, p, w.id, &w.established, w.faults)
@@ -31,7 +39,7 @@ func (w *watcher) live(ctx context.Context, p *phase) error {
 	}
 	defer closeOn(ctx, nc)()
 	if !w.subscribed {
-		if _, err := nc.Write(wire.AppendSubscribe(nil, 1, watched)); err != nil {
+		if _, err := nc.Write(wire.AppendSubscribe(nil, 1, w.filters()...)); err != nil {
 			return fmt.Errorf("%s: subscribe: %w", w.id, err)
 		}
 	}
@@ -62,8 +70,8 @@ func (w *watcher) live(ctx context.Context, p *phase) error {
 
 // received takes one packet and appends the answer to it.
 func (w *watcher) received(out []byte, p wire.Packet) ([]byte, error) {
-	if p.First == wire.Suback {
-		if len(p.Body) != 3 || p.Body[2] != 1 {
+	if p.First == wire.Suback && len(p.Body) >= 2 {
+		if !bytes.Equal(p.Body[2:], bytes.Repeat([]byte{1}, len(w.things))) {
 			return out, fmt.Errorf("subscription was not granted with QoS 1: %x", p.Body)
 		}
 		w.subscribed = true
@@ -100,7 +108,7 @@ func (w *watcher) received(out []byte, p wire.Packet) ([]byte, error) {
 // complete reports whether everything sent was seen; while draining, nothing new
 // is sent.
 func (w *watcher) complete() bool {
-	for _, t := range w.oracle.things {
+	for _, t := range w.things {
 		if sent, _ := t.counts(); w.last[t.name] < sent {
 			return false
 		}

@@ -131,10 +131,21 @@ func (p *Process) await(ctx context.Context, probe func() error) error {
 		select {
 		case <-tick.C:
 		case <-p.exited:
-			return fmt.Errorf("%s ended at once: %w\n%s", p.Name, p.exitError(), p.out)
+			return fmt.Errorf("not ready: %w", p.End())
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w\n%s", p.Name, err, p.out)
 		}
+	}
+}
+
+// End tells how the process ended and the end of what it printed, or only the
+// latter while it runs.
+func (p *Process) End() error {
+	select {
+	case <-p.exited:
+		return fmt.Errorf("%s ended: %w\n%s", p.Name, p.exitError(), p.out)
+	default:
+		return fmt.Errorf("%s still runs\n%s", p.Name, p.out)
 	}
 }
 
@@ -152,9 +163,6 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Exited is closed when the process is gone.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
-
-// Output is the end of what the process printed.
-func (p *Process) Output() string { return p.out.String() }
 
 // Kill ends the process with SIGKILL and waits for its end.
 func (p *Process) Kill() error {

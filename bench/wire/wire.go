@@ -53,13 +53,20 @@ func AppendPublish(dst []byte, topic string, id uint16, dup bool, payload []byte
 	return append(dst, payload...)
 }
 
-// AppendSubscribe appends a SUBSCRIBE to one filter with QoS 1.
-func AppendSubscribe(dst []byte, id uint16, filter string) []byte {
+// AppendSubscribe appends a SUBSCRIBE to filters with QoS 1.
+func AppendSubscribe(dst []byte, id uint16, filters ...string) []byte {
+	n := 2
+	for _, f := range filters {
+		n += 2 + len(f) + 1
+	}
 	dst = append(dst, 0x82)
-	dst = AppendRemaining(dst, 2+2+len(filter)+1)
+	dst = AppendRemaining(dst, n)
 	dst = binary.BigEndian.AppendUint16(dst, id)
-	dst = AppendString(dst, filter)
-	return append(dst, 1)
+	for _, f := range filters {
+		dst = AppendString(dst, f)
+		dst = append(dst, 1)
+	}
+	return dst
 }
 
 // AppendPuback appends a PUBACK.
