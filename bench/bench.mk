@@ -1,6 +1,6 @@
 # Benchmarks and long checks; see docs/benchmarks.md. Included by the Makefile.
 
-.PHONY: bench-ingest bench-memory bench-server long-kill
+.PHONY: bench-server bench-ingest bench-memory kill-smoke kill-control long-kill
 
 BENCH_SECONDS ?= 30
 BUDGET ?= 30m
@@ -13,6 +13,15 @@ bench-ingest: bench-server
 
 bench-memory: bench-server
 	go run ./bench/memory -server bin/twofold
+
+# The kill check in a minute, for each submission.
+kill-smoke: bench-server
+	go run ./bench/kill -server bin/twofold -cycles 20 -budget 50s -kill-max 1s
+
+# The kill check with faults planted in itself, which it has to find.
+kill-control: bench-server
+	go run ./bench/kill -server bin/twofold -cycles 10 -budget 30s -kill-max 1s -plant early-ack
+	go run ./bench/kill -server bin/twofold -cycles 10 -budget 30s -kill-max 1s -plant fresh-resend
 
 long-kill: bench-server
 	go run ./bench/kill -server bin/twofold -budget $(BUDGET) -ledger evidence/ledger.jsonl

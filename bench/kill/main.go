@@ -9,8 +9,8 @@
 // packets in flight, and send again with DUP what was not acknowledged; HTTP
 // clients repeat with the same Idempotency-Key.
 //
-// With -plant the harness itself breaks a rule, and must then find it: a check that
-// was never red proves nothing.
+// With -plant the harness itself breaks a rule, and the run succeeds only if it is
+// red for that reason: a check that was never red proves nothing.
 package main
 
 import (
@@ -60,7 +60,7 @@ func main() {
 	flag.IntVar(&c.window, "inflight", 4, "packets in flight of a device")
 	flag.DurationVar(&c.killMin, "kill-min", 50*time.Millisecond, "shortest time under load")
 	flag.DurationVar(&c.killMax, "kill-max", 2*time.Second, "longest time under load")
-	planted := flag.String("plant", "", `break a rule on purpose: "early-ack" or "fresh-resend"; the run must fail`)
+	planted := flag.String("plant", "", `break a rule on purpose, "early-ack" or "fresh-resend": the run must find it`)
 	flag.Parse()
 	c.plant = plant(*planted)
 	if c.seed == 0 {
@@ -100,6 +100,24 @@ func (c config) validate() error {
 	return errors.Join(errs...)
 }
 
+// finds is the kind of fault that shows each planted one.
+func (p plant) finds() faultKind {
+	if p == plantEarlyAck {
+		return lost
+	}
+	return doubled
+}
+
+// control judges a run with a planted fault.
+func (h *harness) control() error {
+	kind := h.config.plant.finds()
+	if h.faults.counts()[kind.String()] == 0 {
+		return fmt.Errorf("%s was planted and no update was found %s in %d kills: the check proves nothing", h.config.plant, kind, h.cycles)
+	}
+	h.log("control: %s was planted and found", h.config.plant)
+	return nil
+}
+
 var errFaults = errors.New("the server broke a promise")
 
 func run(ctx context.Context, c config) error {
@@ -115,7 +133,11 @@ func run(ctx context.Context, c config) error {
 	runErr := h.run(ctx)
 	result := h.result(runErr)
 	h.log("%s", result)
-	if runErr == nil && h.faults.total() > 0 {
+	switch {
+	case runErr != nil:
+	case c.plant != plantNone:
+		runErr = h.control()
+	case h.faults.total() > 0:
 		runErr = fmt.Errorf("%w (seed %d):\n%s", errFaults, c.seed, h.faults.String())
 	}
 	if c.ledger != "" {
