@@ -65,8 +65,8 @@ func (l *loader) check() []string {
 			}
 		}
 	}
-	if o, set := l.origin["tls.client_cert"]; set && c.TLS.ClientCA == "" {
-		fault("tls.client_cert", "needs the authorities that sign client certificates; give --client-ca FILE (set by %s)", o)
+	if c.TLS.ClientCert != "" && c.TLS.ClientCA == "" {
+		fault("tls.client_cert", "needs the authorities that sign client certificates; give --client-ca FILE")
 	}
 	return faults
 }

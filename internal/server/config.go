@@ -42,7 +42,7 @@ type TLSConfig struct {
 	Cert       string
 	Key        string
 	ClientCA   string // empty: client certificates are not asked for
-	ClientCert string // "optional" or "required", with ClientCA
+	ClientCert string // "optional" or "required", with ClientCA; empty: required
 }
 
 // ShadowConfig holds the limits of a shadow.
@@ -74,7 +74,6 @@ func Default() Config {
 			HeaderBytesMax: 16 << 10,
 		},
 		MQTT:     MQTTConfig{Listen: "127.0.0.1:1883"},
-		TLS:      TLSConfig{ClientCert: "required"},
 		Shadow:   ShadowConfig{DocumentBytesMax: 8192, DepthMax: 8},
 		Engine:   EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
 		Log:      LogConfig{Level: "info", Format: "text"},
@@ -108,7 +107,7 @@ func (c *Config) settings() []setting {
 		{"tls.cert", "tls-cert", "PEM `file` with the certificate (and chain) of the TLS listeners", (*textValue)(&c.TLS.Cert)},
 		{"tls.key", "tls-key", "PEM `file` with its private key", (*textValue)(&c.TLS.Key)},
 		{"tls.client_ca", "client-ca", "PEM `file` with the authorities that sign client certificates; empty: none are asked for", (*textValue)(&c.TLS.ClientCA)},
-		{"tls.client_cert", "client-cert", "with tls.client_ca, client certificates are `optional|required`", choiceValue{&c.TLS.ClientCert, []string{"optional", "required"}}},
+		{"tls.client_cert", "client-cert", "with tls.client_ca, client certificates are `optional|required`; empty: required", choiceValue{&c.TLS.ClientCert, []string{"optional", "required", ""}}},
 		{"shadow.document_bytes_max", "", "most bytes of desired plus reported as compact JSON", intValue{&c.Shadow.DocumentBytesMax, 1 << 10, 64 << 10}},
 		{"shadow.depth_max", "", "deepest nesting of a shadow, its section being level 1", intValue{&c.Shadow.DepthMax, 6, 32}},
 		{"engine.queue_len_max", "", "updates waiting for each committer before callers are told that the queue is full", intValue{&c.Engine.QueueLenMax, 16, 1 << 20}},

@@ -36,8 +36,8 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	check := r
-	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		// An upgrade is a GET, but it opens a door to everything.
+	if r.Header.Get("Upgrade") != "" {
+		// An upgrade to WebSocket is a GET, but it opens a door to everything.
 		check = r.Clone(r.Context())
 		check.Method = http.MethodPost
 	}

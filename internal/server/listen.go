@@ -50,7 +50,7 @@ func listen(c *Config) (open []*socket, err error) {
 		if l.tls {
 			protocols := []string{alpnMQTT}
 			if l.name == "wss" {
-				protocols = []string{"h2", "http/1.1", alpnHTTP}
+				protocols = []string{"h2", "http/1.1"}
 			}
 			if s.config, err = c.TLS.tlsConfig(protocols...); err != nil {
 				return open, &ConfigError{Faults: []string{err.Error()}}

@@ -56,7 +56,11 @@ type Server struct {
 
 // Open makes a server: its store is open and its addresses are bound, but nothing
 // is served before [Server.Run]. After an error nothing is left open.
-func Open(c Config, log *slog.Logger) (s *Server, err error) {
+func Open(c Config, log *slog.Logger) (*Server, error) {
+	return open(c, log, pebblestore.Options{Log: log})
+}
+
+func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, err error) {
 	s = &Server{log: log, config: c}
 	defer func() {
 		if err != nil {
@@ -69,7 +73,7 @@ func Open(c Config, log *slog.Logger) (s *Server, err error) {
 	if s.sockets, err = listen(&c); err != nil {
 		return s, err
 	}
-	if s.store, err = pebblestore.Open(c.Data, pebblestore.Options{Log: log}); err != nil {
+	if s.store, err = pebblestore.Open(c.Data, stored); err != nil {
 		return s, fmt.Errorf("open store: %w", err)
 	}
 	// The engine stages what the AWS door makes of a change, the broker hands the
@@ -142,7 +146,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	err := s.Close()
 	serving.Wait()
-	return errors.Join(cause, err)
+	if cause != nil {
+		return cause // what fails on the way down is a consequence
+	}
+	return err
 }
 
 // Close stops what runs, in the order in which requests flow, so that each part

@@ -8,12 +8,11 @@ import (
 	"slices"
 )
 
-// ALPN names that AWS clients offer on port 443 for MQTT and HTTPS with a client
-// certificate (AWS IoT Developer Guide, "Device communication protocols").
-const (
-	alpnMQTT = "x-amzn-mqtt-ca"
-	alpnHTTP = "x-amzn-http-ca"
-)
+// alpnMQTT is the ALPN name that AWS clients offer for MQTT with a client
+// certificate on port 443 (AWS IoT Developer Guide, "Device communication
+// protocols"). Its sibling x-amzn-http-ca is left unselected: net/http serves the
+// names it knows and none at all, and clients accept none.
+const alpnMQTT = "x-amzn-mqtt-ca"
 
 // tlsConfig reads the certificates and returns the configuration of a TLS listener
 // that knows the given ALPN names.

@@ -112,7 +112,7 @@ type choiceValue struct {
 
 func (v choiceValue) Set(text string) error {
 	if !slices.Contains(v.choices, text) {
-		return fmt.Errorf("%q is not one of %s", text, strings.Join(v.choices, ", "))
+		return fmt.Errorf("%q is not one of %s", text, strings.TrimSuffix(strings.Join(v.choices, ", "), ", "))
 	}
 	*v.p = text
 	return nil
