@@ -127,7 +127,7 @@ func (d *Door) Stage(c *twin.Change) twin.Outgoing {
 	} else {
 		t.Op = OpUpdate
 		ms = d.stageOne(ms, s, t.With(Accepted), c, (*twin.Change).AppendAccepted)
-		ms = d.stageOne(ms, s, t.With(Delta), c, appendDelta)
+		ms = d.stageOne(ms, s, t.With(Delta), c, (*twin.Change).AppendDelta)
 		ms = d.stageOne(ms, s, t.With(Documents), c, (*twin.Change).AppendDocuments)
 	}
 	if len(ms) == 0 {
@@ -145,7 +145,7 @@ func (d *Door) stageOne(ms []twin.Message, s *stage, t Topic, c *twin.Change,
 	}
 	s.doc = document(c, s.doc[:0])
 	if len(s.doc) == 0 {
-		return ms
+		return ms // no delta
 	}
 	// The bytes belong to the receiver, so they are copied out of the scratch
 	// memory, once and at their exact length: a queue may keep them for days.
@@ -155,13 +155,4 @@ func (d *Door) stageOne(ms []twin.Message, s *stage, t Topic, c *twin.Change,
 		s.doc = nil
 	}
 	return append(ms, twin.Message{Topic: string(s.topic), Payload: payload, QoS: 1})
-}
-
-// appendDelta appends nothing when desired asks for nothing: the delta is computed
-// only when its topic is wanted.
-func appendDelta(c *twin.Change, dst []byte) []byte {
-	if !c.HasDelta() {
-		return dst
-	}
-	return c.AppendDelta(dst)
 }

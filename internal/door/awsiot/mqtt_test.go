@@ -229,10 +229,10 @@ func TestDoor_get_sees_updates_before_it(t *testing.T) {
 	wantGet(third, "third", 4)
 }
 
-// TestDoor_get_does_not_wait_for_late_outcomes: an update that came after the get
-// and has its outcome first does not count for one that came before.
+// TestDoor_get_counts_only_updates_before_it: an update that came after the get and
+// has its outcome first does not count for one that came before.
 func TestDoor_get_counts_only_updates_before_it(t *testing.T) {
-	r := newRig(t, awsiot.Options{})
+	r := newRig(t, awsiot.Options{GetWorkers: 1})
 	r.engine.hold = true
 	r.publish(lamp+"update", `{"state":{"reported":{"n":1}}}`)
 	acked := r.publish(lamp+"get", `{"clientToken":"g"}`)
@@ -242,6 +242,10 @@ func TestDoor_get_counts_only_updates_before_it(t *testing.T) {
 	r.engine.mu.Unlock()
 	r.engine.settle(1) // the later one is rejected first
 	r.want(lamp+"update/rejected", `{"code":409,"message":"Version conflict"}`)
+	// The one worker answers in order: had the get been released, its answer would
+	// come before this one.
+	r.must("$aws/things/other/shadow/get", "")
+	r.want("$aws/things/other/shadow/get/rejected", `{"code":404,"message":"No shadow exists with name: 'other'"}`)
 	select {
 	case err := <-acked:
 		t.Fatalf("get answered (%v) before the update ahead of it", err)
