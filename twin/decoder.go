@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 )
@@ -8,6 +9,7 @@ import (
 var (
 	errShort  = errors.New("ends too early")
 	errVarint = errors.New("a number is not in its shortest form")
+	errRange  = errors.New("a number is out of range")
 )
 
 // decoder reads the binary encodings of this package; after the first fault it
@@ -34,14 +36,25 @@ func (d *decoder) byte() byte {
 	return c
 }
 
-func (d *decoder) uint32() uint32 {
-	if len(d.b) < 4 {
+func (d *decoder) uint16() uint16 {
+	if len(d.b) < 2 {
 		d.stop(errShort)
 		return 0
 	}
-	v := binary.BigEndian.Uint32(d.b)
-	d.b = d.b[4:]
+	v := binary.BigEndian.Uint16(d.b)
+	d.b = d.b[2:]
 	return v
+}
+
+// name reads up to a zero byte, which it drops.
+func (d *decoder) name() string {
+	s, rest, found := bytes.Cut(d.b, []byte{0})
+	if !found {
+		d.stop(errShort)
+		return ""
+	}
+	d.b = rest
+	return string(s)
 }
 
 func (d *decoder) uvarint() uint64 {
@@ -60,6 +73,15 @@ func (d *decoder) uvarint() uint64 {
 		return 0
 	}
 	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) uvarintMax(limit uint64) uint64 {
+	v := d.uvarint()
+	if v > limit {
+		d.stop(errRange)
+		return 0
+	}
 	return v
 }
 

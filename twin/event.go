@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math"
+	"slices"
 )
 
 // Version is the AWS version of a shadow: it counts accepted updates, jumps by one
@@ -19,19 +21,68 @@ type EventKind uint8
 
 // The kinds of event. The numbers are on disk: never reuse one.
 const (
-	EventUpdated EventKind = 1 // an update of a shadow was accepted
-	EventDeleted EventKind = 2 // a shadow was deleted
+	EventUpdated      EventKind = 1 // an update of a shadow was accepted
+	EventDeleted      EventKind = 2 // a shadow was deleted
+	EventRecorded     EventKind = 3 // a past state that came late: history, not the current state
+	EventRejected     EventKind = 4 // updates were rejected; coalesced under a flood
+	EventConnected    EventKind = 5 // a client that stands for the thing connected
+	EventDisconnected EventKind = 6 // it disconnected; Type says why
+	EventReported     EventKind = 7 // the device or an application reported something: an error, an OTA step, anything
+	EventManaged      EventKind = 8 // an administrative act: tags, model, creation
 )
+
+// eventKinds are the names as they are shown and asked for.
+var eventKinds = [...]string{ //nolint:gochecknoglobals // read only
+	EventUpdated: "updated", EventDeleted: "deleted", EventRecorded: "recorded", EventRejected: "rejected",
+	EventConnected: "connected", EventDisconnected: "disconnected", EventReported: "reported", EventManaged: "managed",
+}
 
 // String returns the kind as it is shown.
 func (k EventKind) String() string {
-	switch k {
-	case EventUpdated:
-		return "updated"
-	case EventDeleted:
-		return "deleted"
+	if int(k) < len(eventKinds) && eventKinds[k] != "" {
+		return eventKinds[k]
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
+}
+
+// ParseEventKind returns the kind with a name.
+func ParseEventKind(name string) (EventKind, bool) {
+	i := slices.Index(eventKinds[:], name)
+	return EventKind(max(i, 0)), i > 0
+}
+
+// OfShadow reports whether events of this kind change or record a shadow. The
+// others are only in the event log.
+func (k EventKind) OfShadow() bool {
+	return k == EventUpdated || k == EventDeleted || k == EventRecorded
+}
+
+// Severity says how bad an event is. The numbers are on disk.
+type Severity uint8
+
+// The severities, in order.
+const (
+	SeverityNone     Severity = 0 // not said
+	SeverityInfo     Severity = 1
+	SeverityWarning  Severity = 2
+	SeverityError    Severity = 3
+	SeverityCritical Severity = 4
+)
+
+var severities = [...]string{"", "info", "warning", "error", "critical"} //nolint:gochecknoglobals // read only
+
+// String returns the name, empty for none.
+func (s Severity) String() string {
+	if int(s) < len(severities) {
+		return severities[s]
+	}
+	return fmt.Sprintf("severity-%d", uint8(s))
+}
+
+// ParseSeverity returns the severity with a name; the empty name is none.
+func ParseSeverity(name string) (Severity, bool) {
+	i := slices.Index(severities[:], name)
+	return Severity(max(i, 0)), i >= 0
 }
 
 // Door names the way by which something came in. The numbers are on disk.
@@ -57,13 +108,14 @@ func (d Door) String() string {
 	return fmt.Sprintf("door-%d", uint8(d))
 }
 
-// Origin says who caused an event and by which way. Session, PacketID and
-// PayloadHash together recognise a QoS 1 packet that is sent again.
+// Origin says who caused an event and by which way. Session and PacketID recognise
+// a QoS 1 packet that is sent again.
 type Origin struct {
-	Door        Door
-	Session     string // MQTT client id, or the caller of an HTTP request
-	PacketID    uint16 // of a QoS 1 or 2 PUBLISH, else 0
-	PayloadHash uint32 // CRC-32C of topic and payload of that PUBLISH
+	Door     Door
+	Session  string // MQTT client id, or the caller of an HTTP request
+	PacketID uint16 // of a QoS 1 or 2 PUBLISH, else 0
+	// PayloadHash is the [PayloadHash] of the request. It is not kept in the event.
+	PayloadHash uint32
 }
 
 // Event is the immutable record of something that happened to one twin.
@@ -72,12 +124,12 @@ type Event struct {
 	Shadow     ShadowName
 	Seq        Seq
 	Kind       EventKind
-	Version    Version
-	Time       Time // commit time, never earlier than the event before it in the shard
-	OriginTime Time // when it happened, if not at Time
+	Version    Version // of the shadow after the event; 0 if the kind is not of a shadow
+	Time       Time    // commit time, never earlier than the event before it in the shard
+	OriginTime Time    // when it happened, if not at Time
 	Origin     Origin
 	// Patch is the "state" value of the request as sent (compact JSON); empty for
-	// a delete.
+	// a delete. EventRecorded has the whole recorded state here.
 	Patch []byte
 	// Snapshot is the whole shadow after the event ([Shadow.AppendBinary]); the
 	// first event of a shadow on a day and at least every 256th has one.
@@ -87,70 +139,148 @@ type Event struct {
 	ModelVersion uint32
 	Computed     []byte
 	Correlation  string // clientToken, or the correlation id of the caller
+
+	// What the kinds that are not of a shadow say.
+	Type     string // "error", "ota", …; the reason of a disconnect
+	Severity Severity
+	Message  string
+	Data     []byte // JSON
 }
 
 const eventFormat = 1
 
-// AppendBinary appends the canonical encoding, the one that is stored and hashed.
-// Its layout is docs/format/event.md. Thing and Shadow are part of it, so that an
-// event moved to another twin is found.
+// What an event has beside the fields that all have. The bits are on disk.
+const (
+	hasOriginTime = 1 << iota
+	hasSession    // a session other than the thing's name
+	hasPacketID
+	hasSnapshot
+	hasModel
+	hasComputed
+	hasCorrelation
+	hasDetail // type, severity, message, data
+)
+
+// AppendBinary appends the canonical encoding, the one that is hashed. Its layout
+// is docs/format/event.md. It begins with thing, shadow and seq ([Event.AppendPrefix]),
+// so that an event moved elsewhere is found. What changes from event to event is
+// kept together, and numbers that usually count with seq are kept as their distance
+// from it: so a run of events of one twin compresses well.
 func (e *Event) AppendBinary(dst []byte) []byte {
-	dst = append(dst, eventFormat, byte(e.Kind))
-	dst = binary.AppendUvarint(dst, uint64(e.Seq))
-	dst = binary.AppendUvarint(dst, uint64(e.Version))
+	dst = e.AppendPrefix(dst)
+	f := e.fields()
+	dst = append(dst, eventFormat, byte(e.Kind), byte(e.Origin.Door))
+	dst = binary.AppendUvarint(dst, f)
+	dst = binary.AppendVarint(dst, int64(e.Version)-int64(e.Seq))
+	if f&hasSession != 0 {
+		dst = appendBytes(dst, e.Origin.Session)
+	}
+	if f&hasPacketID != 0 {
+		dst = binary.BigEndian.AppendUint16(dst, e.Origin.PacketID-uint16(e.Seq))
+	}
 	dst = binary.AppendVarint(dst, int64(e.Time))
-	var origin int64
-	if e.OriginTime != 0 {
-		origin = int64(e.OriginTime-e.Time)<<1 | 1
+	if f&hasOriginTime != 0 {
+		dst = binary.AppendVarint(dst, int64(e.OriginTime-e.Time))
 	}
-	dst = binary.AppendVarint(dst, origin)
-	dst = appendBytes(dst, string(e.Thing))
-	dst = appendBytes(dst, string(e.Shadow))
-	dst = append(dst, byte(e.Origin.Door))
-	dst = appendBytes(dst, e.Origin.Session)
-	dst = binary.AppendUvarint(dst, uint64(e.Origin.PacketID))
-	if e.Origin.PacketID != 0 {
-		dst = binary.BigEndian.AppendUint32(dst, e.Origin.PayloadHash)
+	if f&hasSnapshot != 0 {
+		dst = appendBytes(dst, e.Snapshot)
 	}
-	dst = appendBytes(dst, e.Patch)
-	dst = appendBytes(dst, e.Snapshot)
-	dst = appendBytes(dst, e.Model)
-	dst = binary.AppendUvarint(dst, uint64(e.ModelVersion))
-	dst = appendBytes(dst, e.Computed)
-	return appendBytes(dst, e.Correlation)
+	if f&hasModel != 0 {
+		dst = appendBytes(dst, e.Model)
+		dst = binary.AppendUvarint(dst, uint64(e.ModelVersion))
+	}
+	if f&hasComputed != 0 {
+		dst = appendBytes(dst, e.Computed)
+	}
+	if f&hasCorrelation != 0 {
+		dst = appendBytes(dst, e.Correlation)
+	}
+	if f&hasDetail != 0 {
+		dst = appendBytes(dst, e.Type)
+		dst = append(dst, byte(e.Severity))
+		dst = appendBytes(dst, e.Message)
+		dst = appendBytes(dst, e.Data)
+	}
+	return append(dst, e.Patch...)
+}
+
+// AppendPrefix appends the start of the canonical encoding: thing, zero byte,
+// shadow, zero byte, seq (uvarint). A store that has these in the key need not keep
+// them twice.
+func (e *Event) AppendPrefix(dst []byte) []byte {
+	dst = append(append(dst, e.Thing...), 0)
+	dst = append(append(dst, e.Shadow...), 0)
+	return binary.AppendUvarint(dst, uint64(e.Seq))
+}
+
+func (e *Event) fields() uint64 {
+	var f uint64
+	set := func(bit uint64, has bool) {
+		if has {
+			f |= bit
+		}
+	}
+	set(hasOriginTime, e.OriginTime != 0)
+	set(hasSession, e.Origin.Session != string(e.Thing))
+	set(hasPacketID, e.Origin.PacketID != 0)
+	set(hasSnapshot, len(e.Snapshot) > 0)
+	set(hasModel, e.Model != "" || e.ModelVersion != 0)
+	set(hasComputed, len(e.Computed) > 0)
+	set(hasCorrelation, e.Correlation != "")
+	set(hasDetail, e.Type != "" || e.Severity != 0 || e.Message != "" || len(e.Data) > 0)
+	return f
 }
 
 // DecodeEvent reads what [Event.AppendBinary] wrote. The event's byte fields share
 // the memory of b. An unknown format or damaged bytes are an error.
 func DecodeEvent(b []byte) (Event, error) {
 	d := decoder{b: b}
+	var e Event
+	e.Thing = ThingName(d.name())
+	e.Shadow = ShadowName(d.name())
+	e.Seq = Seq(d.uvarint())
 	if f := d.byte(); f != eventFormat && d.err == nil {
 		return Event{}, fmt.Errorf("event format %d is unknown", f)
 	}
-	var e Event
 	e.Kind = EventKind(d.byte())
-	e.Seq = Seq(d.uvarint())
-	e.Version = Version(d.uvarint())
-	e.Time = Time(d.varint())
-	if o := d.varint(); o != 0 {
-		e.OriginTime = e.Time + Time(o>>1)
-	}
-	e.Thing = ThingName(d.bytes())
-	e.Shadow = ShadowName(d.bytes())
 	e.Origin.Door = Door(d.byte())
-	e.Origin.Session = string(d.bytes())
-	e.Origin.PacketID = uint16(d.uvarint())
-	if e.Origin.PacketID != 0 {
-		e.Origin.PayloadHash = d.uint32()
+	f := d.uvarint()
+	e.Version = Version(d.varint() + int64(e.Seq))
+	e.Origin.Session = string(e.Thing)
+	if f&hasSession != 0 {
+		e.Origin.Session = string(d.bytes())
 	}
-	e.Patch = d.bytes()
-	e.Snapshot = d.bytes()
-	e.Model = string(d.bytes())
-	e.ModelVersion = uint32(d.uvarint())
-	e.Computed = d.bytes()
-	e.Correlation = string(d.bytes())
-	if d.err == nil && len(d.b) != 0 {
-		d.err = fmt.Errorf("%d bytes too many", len(d.b))
+	if f&hasPacketID != 0 {
+		e.Origin.PacketID = d.uint16() + uint16(e.Seq)
+	}
+	e.Time = Time(d.varint())
+	if f&hasOriginTime != 0 {
+		e.OriginTime = e.Time + Time(d.varint())
+	}
+	if f&hasSnapshot != 0 {
+		e.Snapshot = d.bytes()
+	}
+	if f&hasModel != 0 {
+		e.Model = string(d.bytes())
+		e.ModelVersion = uint32(d.uvarintMax(math.MaxUint32))
+	}
+	if f&hasComputed != 0 {
+		e.Computed = d.bytes()
+	}
+	if f&hasCorrelation != 0 {
+		e.Correlation = string(d.bytes())
+	}
+	if f&hasDetail != 0 {
+		e.Type = string(d.bytes())
+		e.Severity = Severity(d.byte())
+		e.Message = string(d.bytes())
+		e.Data = d.bytes()
+	}
+	if len(d.b) > 0 {
+		e.Patch = d.b
+	}
+	if got := e.fields(); got != f && d.err == nil {
+		d.err = fmt.Errorf("fields are marked %#x, are %#x", f, got)
 	}
 	if d.err != nil {
 		return Event{}, fmt.Errorf("decode event: %w", d.err)

@@ -25,6 +25,10 @@ type Request struct {
 // ExpectedVersion returns the version the request asks the shadow to be at.
 func (r *Request) ExpectedVersion() (v Version, ok bool) { return r.version, r.hasVersion }
 
+// State returns the "state" that was sent, as compact JSON; empty for a get or a
+// delete.
+func (r *Request) State() string { return r.text }
+
 // ParseRequest parses the body of an update. When it fails, the returned Request
 // is not nil and carries the clientToken if that could be read, to be echoed.
 //

@@ -13,7 +13,7 @@ import (
 
 // One effect for a request that is sent again. Over MQTT a packet with DUP is
 // looked up among the thing's latest events, which carry session, packet id and
-// payload hash: no extra write. Over HTTP the answer to an Idempotency-Key is a
+// patch: no extra write. Over HTTP the answer to an Idempotency-Key is a
 // record in the same commit.
 
 const (
@@ -90,13 +90,19 @@ func (c *committer) repeatedPacket(j *job) bool {
 		if ev.Origin.Session != u.Origin.Session || ev.Origin.PacketID != u.Origin.PacketID {
 			continue
 		}
-		if ev.Origin != u.Origin {
+		if !sameRequest(&ev, u) {
 			return false
 		}
 		j.result = twin.Result{Duplicate: true, Version: shownVersion(ev)}
 		return true
 	}
 	return false
+}
+
+// sameRequest reports whether an event came of a request like u.
+func sameRequest(ev *twin.Event, u *twin.Update) bool {
+	return u.Delete == (ev.Kind == twin.EventDeleted) && ev.Correlation == u.Request.ClientToken &&
+		string(ev.Patch) == u.Request.State()
 }
 
 // shownVersion is the version a client was told for an event: a delete answers
