@@ -59,7 +59,7 @@ func (s *Shadow) AppendBinary(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))
 }
 
-func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // count returns the number of nodes.
 func (n *Node) count() int {

@@ -59,3 +59,19 @@ func (n *Node) Name() string {
 	}
 	return string(plain)
 }
+
+// NewestStamp returns when anything in n was last sent, in seconds since the epoch;
+// 0 if there is nothing.
+func (n *Node) NewestStamp() int64 {
+	if n == nil {
+		return 0
+	}
+	newest := n.stamp
+	if n.kind == kindArray {
+		return newest // elements have no stamp of their own
+	}
+	for i := range n.kids {
+		newest = max(newest, n.kids[i].NewestStamp())
+	}
+	return newest
+}
