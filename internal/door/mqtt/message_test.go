@@ -389,3 +389,29 @@ func TestPublish_long(t *testing.T) {
 		c.expectPuback(2, packet.Success)
 	})
 }
+
+// SUBACK for the updates of a thing waits for the updates under way, which may have
+// been staged before anybody was subscribed.
+func TestSubscribe_settles(t *testing.T) {
+	r := newRecords()
+	b := start(t, mqtt.Options{Records: r})
+	c := b.client(packet.V311, "clean")
+	for _, f := range []string{"$aws/things/a/shadow/update/delta", "$aws/things/a/#", "$aws/things/a/shadow/name/+/update/delta"} {
+		r.setHold(true)
+		c.write(packet.AppendSubscribe(nil, c.v, &packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{{Filter: []byte(f)}}}))
+		b.eventually("something waits", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.held) == 1 })
+		if !b.Wanted([]byte("$aws/things/a/shadow/update/delta")) {
+			t.Fatal("waits before the subscription is in force")
+		}
+		r.setHold(false)
+		c.expect(packet.SUBACK)
+	}
+	before := r.writes
+	c.subscribe(0, "$aws/things/a/shadow/update/delta", "$aws/things/a/shadow/get/accepted", "$aws/things/+/shadow/update/delta", "plain")
+	if r.writes != before {
+		t.Fatal("waited where it need not")
+	}
+	if r.count(twin.RecordSession) != 0 {
+		t.Fatal("a record was left")
+	}
+}

@@ -192,11 +192,12 @@ func (c *conn) writeLoop() {
 			break
 		}
 	}
-	c.writing = false
-	if c.closing || c.writeErr != nil {
+	if c.writeErr != nil {
 		c.closing = true
-		c.netClose()
+		c.stopped.Store(true)
 	}
+	c.netCloseLocked()
+	c.writing = false
 	c.room.Broadcast()
 	c.mu.Unlock()
 }
@@ -258,13 +259,18 @@ func (c *conn) finish(reason packet.Reason) {
 	for c.writing {
 		c.room.Wait()
 	}
-	c.netClose()
+	c.netCloseLocked()
 	c.mu.Unlock()
 }
 
-func (c *conn) netClose() {
-	if !c.netClosed {
-		c.netClosed = true
-		_ = c.nc.Close() // nothing left that a failure could lose
+// netCloseLocked closes the socket if the connection is closing. It lets go of c.mu
+// meanwhile: to close a WebSocket or TLS connection is to talk to the peer.
+func (c *conn) netCloseLocked() {
+	if !c.closing || c.netClosed {
+		return
 	}
+	c.netClosed = true
+	c.mu.Unlock()
+	_ = c.nc.Close() // nothing left that a failure could lose
+	c.mu.Lock()
 }

@@ -81,7 +81,7 @@ func (b *Broker) attach(c *conn, id string, clean bool, expiry time.Duration) (a
 			b.count.takeovers.Add(1)
 			prev.close(packet.SessionTakenOver)
 		}
-		if clean || old.gone || !old.persistent() {
+		if clean || !old.persistent() || old.conn == nil && !time.Now().Before(old.endsAt) {
 			parting.add(old.endLocked()) // [MQTT-3.1.2-4]
 		} else {
 			out.s, out.present = old, true // [MQTT-3.1.2-5]

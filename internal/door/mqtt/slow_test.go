@@ -38,6 +38,7 @@ func TestSlow_subscriber(t *testing.T) {
 			t.Fatalf("round %d: got %q", i, p.Topic)
 		}
 		lively.puback(p.ID)
+		lively.ping() // its queue is as short, so the PUBACK must have been seen
 		cut = !b.Connected("stuck")
 	}
 	s := b.Stats()

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/twofold-iot/twofold/internal/door/mqtt/packet"
 	"github.com/twofold-iot/twofold/twin"
@@ -32,7 +34,9 @@ func (c *conn) subscribe(body []byte) error {
 		}
 	}
 	existed, err := c.s.subscribe(c, fresh)
-	if err != nil {
+	if err == nil {
+		c.settle(fresh, existed)
+	} else {
 		for i := range ack.Codes {
 			if fresh[i] != nil {
 				ack.Codes[i] = byte(packet.Unspecified)
@@ -90,6 +94,56 @@ func (c *conn) checkFilter(filter []byte, total int) (packet.Reason, error) {
 		return code(packet.QuotaExceeded)
 	}
 	return packet.Success, nil
+}
+
+// settleRecord is never written, only deleted: no client id is like its key.
+var settleRecord = twin.RecordWrite{Kind: twin.RecordSession, Key: "\x00settle"}
+
+// settle waits until the updates of shadows that were under way when the
+// subscriptions came into force are durable. Nothing is built for topics without a
+// subscriber, so such an update sends no delta; but a client that subscribes and
+// then gets its shadow, as all SDKs do, relies on seeing each update in one of the
+// two. The records of a thing are written in line with its updates, so an empty
+// write under the thing's name is behind them.
+func (c *conn) settle(fresh []*subscription, existed []bool) {
+	if c.b.records == nil {
+		return
+	}
+	var waiting sync.WaitGroup
+	asked := make(map[string]bool)
+	for i, sub := range fresh {
+		if sub == nil || existed[i] {
+			continue
+		}
+		if thing, ok := updatesOf(sub.filter); ok && !asked[thing] {
+			if len(asked) == 0 {
+				c.uncork()
+			}
+			asked[thing] = true
+			waiting.Add(1)
+			// When it fails it has waited all the same, or there is nothing under way.
+			c.b.write(thing, []twin.RecordWrite{settleRecord}, func(error) { waiting.Done() })
+		}
+	}
+	if len(asked) == 0 {
+		return
+	}
+	waiting.Wait()
+	c.mu.Lock()
+	c.corked = true
+	c.mu.Unlock()
+}
+
+// updatesOf returns the thing whose shadow updates a filter hears of, if it names
+// one.
+func updatesOf(filter string) (thing string, ok bool) {
+	rest, ok := strings.CutPrefix(filter, "$aws/things/")
+	if !ok {
+		return "", false
+	}
+	thing, rest, ok = strings.Cut(rest, "/")
+	ok = ok && !isWild(thing) && (strings.Contains(rest, "/update/") || isWild(rest))
+	return thing, ok
 }
 
 func (s *session) subscriptionCount() int {
