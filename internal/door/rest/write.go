@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -81,6 +82,7 @@ func (d *door) change(w http.ResponseWriter, r *http.Request, u twin.Update, bod
 	}
 	u.Origin = twin.Origin{
 		Door:        twin.DoorREST,
+		Session:     caller(r),
 		PayloadHash: twin.PayloadHash(r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("If-Match"), body),
 	}
 	res := d.submit(r.Context(), u)
@@ -97,6 +99,16 @@ func (d *door) change(w http.ResponseWriter, r *http.Request, u twin.Update, bod
 		w.Header().Set("ETag", etag(res.Version))
 	}
 	return writeJSON(w, changed{DeviceID: u.Key.Thing, Shadow: u.Key.Shadow, Version: res.Version, Deleted: u.Delete})
+}
+
+// caller says who asks. Until there is authentication the address is all that is
+// known.
+func caller(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 // submit waits for the outcome of an update. If the client goes away first, the
