@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +20,7 @@ import (
 )
 
 var (
-	cutsFlag = flag.Int("cuts", 0, "power cuts in TestPowerCuts; 0: 5,000, or 300 with -short")
+	cutsFlag = flag.Int("cuts", 0, "power cuts in TestPowerCuts; 0: 5,000, or 300 with -short or -race")
 	seedFlag = flag.Uint64("seed", 0, "of the random tests; 0: by the clock")
 )
 
@@ -41,7 +40,7 @@ func TestPowerCuts(t *testing.T) {
 	cuts := *cutsFlag
 	if cuts == 0 {
 		cuts = 5000
-		if testing.Short() {
+		if testing.Short() || raceEnabled {
 			cuts = 300
 		}
 	}
@@ -351,9 +350,4 @@ func (l *lane) check(s store.Store) *cutError {
 	}
 	l.world = world
 	return nil
-}
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	os.Exit(m.Run())
 }

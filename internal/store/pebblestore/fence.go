@@ -26,7 +26,7 @@ import (
 // was synced, which is all that was acknowledged.
 type fence struct {
 	ch   chan struct{}
-	park atomic.Bool // goroutines that write are parked; while opening they get the error instead
+	park atomic.Bool // set before Pebble is at work; the errors before that are returned
 
 	mu  sync.Mutex
 	err error
@@ -66,8 +66,8 @@ func (f *fence) tripped() bool {
 	}
 }
 
-// stop parks the calling goroutine for ever, or, while the store is being opened,
-// returns the fault.
+// stop parks the calling goroutine for ever, or, before Pebble is at work, returns
+// the fault.
 func (f *fence) stop() error {
 	if f.park.Load() {
 		select {}

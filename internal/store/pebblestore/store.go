@@ -77,7 +77,6 @@ func Open(dir string, opts Options) (*Store, error) {
 		}
 		return nil, err
 	}
-	s.fence.park.Store(true)
 	go s.apply()
 	go s.sync()
 	go s.tend()
@@ -107,51 +106,38 @@ func (s *Store) lockDir() error {
 	return &twin.Error{Message: "lock data folder " + s.dir, Err: err}
 }
 
-// open reads what is on disk. On failure it leaves nothing open.
+// open reads what is on disk. On failure it leaves nothing open, but for what an I/O
+// error has parked: from here on every goroutine that writes may be.
 func (s *Store) open() error {
 	recorded, fresh, err := s.openFolder()
 	if err != nil {
 		return err
 	}
-	engine, err := s.openEngine(fresh)
-	if err != nil {
+	s.fence.park.Store(true)
+	result := make(chan error, 1)
+	go func() { result <- s.openEngine(recorded, fresh) }()
+	select {
+	case err = <-result:
+		if fault := s.fence.fault(); fault != nil {
+			return fault
+		}
 		return err
+	case <-s.fence.ch:
+		return s.fence.fault()
 	}
-	s.db = engine
-	if err := s.recover(recorded); err != nil {
-		return errors.Join(err, engine.Close())
-	}
-	if err := s.writeHead(); err != nil {
-		return errors.Join(err, engine.Close())
-	}
-	return nil
 }
 
-// openEngine opens Pebble. An I/O error may park the goroutine that opens it.
-func (s *Store) openEngine(fresh bool) (*pebble.DB, error) {
-	type opened struct {
-		db  *pebble.DB
-		err error
-	}
+func (s *Store) openEngine(recorded store.Pos, fresh bool) (err error) {
 	opts := s.opts.engine(s.fs, s.fence)
 	opts.ErrorIfNotExists = !fresh
-	result := make(chan opened, 1)
-	go func() {
-		db, err := pebble.Open(s.opts.FS.PathJoin(s.dir, engineDir), opts)
-		result <- opened{db, err}
-	}()
-	select {
-	case r := <-result:
-		if err := s.fence.fault(); err != nil {
-			return nil, err
-		}
-		if r.err != nil {
-			return nil, errLog(r.err)
-		}
-		return r.db, nil
-	case <-s.fence.ch:
-		return nil, s.fence.fault()
+	s.db, err = pebble.Open(s.opts.FS.PathJoin(s.dir, engineDir), opts)
+	if err != nil {
+		return errLog(err)
 	}
+	if err := s.recover(recorded); err != nil {
+		return errors.Join(err, s.db.Close())
+	}
+	return s.writeHead()
 }
 
 func errLog(err error) error {
