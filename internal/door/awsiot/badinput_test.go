@@ -319,6 +319,19 @@ func TestDoor_illegal_names(t *testing.T) {
 	}
 }
 
+// TestDoor_topic_too_long_to_answer: a rejection whose topic would not fit into a
+// packet is not sent; the packet is acknowledged all the same.
+func TestDoor_topic_too_long_to_answer(t *testing.T) {
+	r := newRig(t, awsiot.Options{})
+	const answerBytes = len("$aws/things//shadow/get/rejected")
+	r.must("$aws/things/"+strings.Repeat("x", 65535-answerBytes)+"/shadow/get", "")
+	if m := r.next(); len(m.Topic) != 65535 {
+		t.Fatalf("sent to a topic of %d bytes", len(m.Topic))
+	}
+	r.must("$aws/things/"+strings.Repeat("x", 65536-answerBytes)+"/shadow/get", "")
+	r.quiet()
+}
+
 // escapeAll percent-encodes every byte.
 func escapeAll(s string) string {
 	var b strings.Builder

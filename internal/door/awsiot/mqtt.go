@@ -93,7 +93,8 @@ func (d *Door) wanted(t Topic) (string, bool) {
 	s := d.scratch.Get().(*stage)
 	defer d.scratch.Put(s)
 	s.topic = t.Append(s.topic[:0])
-	if !d.broker.Wanted(s.topic) {
+	// A request topic with a name of 65 KB leaves no room for the answer's.
+	if len(s.topic) > mqttStringBytesMax || !d.broker.Wanted(s.topic) {
 		return "", false
 	}
 	return string(s.topic), true
