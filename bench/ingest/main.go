@@ -101,6 +101,7 @@ type side struct {
 	acked     uint64
 	usage     subject.Usage
 	generated time.Duration // CPU of the generator
+	others    time.Duration // CPU of processes that have nothing to do with it
 }
 
 func runRow(ctx context.Context, p *printer, c config, r row) (err error) {
@@ -132,7 +133,7 @@ func runRow(ctx context.Context, p *printer, c config, r row) (err error) {
 	if err := takeTurns(ctx, sides, c.rounds, c.length/time.Duration(c.rounds)); err != nil {
 		return err
 	}
-	p.row(r, &ours, &theirs)
+	p.row(c, r, &ours, &theirs)
 	checked, err := checkStored(ctx, ours.process.HTTP, ours.generator, r.things, c.sample)
 	if err != nil {
 		return err
@@ -193,11 +194,7 @@ func (s *side) round(length time.Duration) error {
 	if err := s.process.Resume(); err != nil {
 		return err
 	}
-	before, err := subject.ReadUsage(s.process.PID())
-	if err != nil {
-		return err
-	}
-	ownBefore, err := subject.ReadUsage(os.Getpid())
+	before, err := s.meter()
 	if err != nil {
 		return err
 	}
@@ -205,20 +202,37 @@ func (s *side) round(length time.Duration) error {
 	if err != nil {
 		return err
 	}
-	after, err := subject.ReadUsage(s.process.PID())
+	after, err := s.meter()
 	if err != nil {
 		return err
 	}
-	own, err := subject.ReadUsage(os.Getpid())
-	if err != nil {
-		return err
-	}
-	s.usage = s.usage.Add(after.Since(before))
-	s.generated += own.CPU - ownBefore.CPU
+	used, own := after.server.Since(before.server), after.own-before.own
+	s.usage = s.usage.Add(used)
+	s.generated += own
+	s.others += max(after.machine-before.machine-used.CPU-own, 0)
 	s.rates = append(s.rates, report.PerSecond())
 	s.latency.Merge(&report.Latency)
 	s.acked += report.Acked
 	return s.process.Pause()
+}
+
+// reading is what everybody has used up to a moment.
+type reading struct {
+	server       subject.Usage
+	own, machine time.Duration // CPU
+}
+
+func (s *side) meter() (r reading, err error) {
+	if r.server, err = subject.ReadUsage(s.process.PID()); err != nil {
+		return r, err
+	}
+	own, err := subject.ReadUsage(os.Getpid())
+	if err != nil {
+		return r, err
+	}
+	r.own = own.CPU
+	r.machine, err = subject.ReadBusy()
+	return r, err
 }
 
 // printer writes lines and keeps the first error.
@@ -233,7 +247,7 @@ func (p *printer) line(format string, args ...any) {
 	}
 }
 
-func (p *printer) row(r row, ours, theirs *side) {
+func (p *printer) row(c config, r row, ours, theirs *side) {
 	ratios := make([]float64, len(ours.rates))
 	for i := range ratios {
 		ratios[i] = ours.rates[i] / theirs.rates[i]
@@ -253,8 +267,12 @@ func (p *printer) row(r row, ours, theirs *side) {
 		verdict = "missed"
 	}
 	p.line("  ratio %.2f (rounds %s), goal %.1f %s", median(ratios), list(ratios), r.goal, verdict)
+	p.line("  other processes took %s of a processor while twofold was measured, %s while mosquitto was",
+		share(ours.others, c.length), share(theirs.others, c.length))
 	p.line("  updates/s by round: twofold %s; mosquitto %s", list0(ours.rates), list0(theirs.rates))
 }
+
+func share(part, whole time.Duration) string { return fmt.Sprintf("%.2f", part.Seconds()/whole.Seconds()) }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 

@@ -73,6 +73,31 @@ func ReadUsage(pid int) (Usage, error) {
 	return u, nil
 }
 
+// ReadBusy returns the CPU time that all processes of the machine have used.
+func ReadBusy() (time.Duration, error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read usage: %w", err)
+	}
+	line, _, _ := strings.Cut(string(stat), "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("read usage: /proc/stat begins with %q", line)
+	}
+	var busy time.Duration
+	for i, f := range fields[1:9] { // user nice system idle iowait irq softirq steal
+		if i == 3 || i == 4 {
+			continue
+		}
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read usage: %w", err)
+		}
+		busy += time.Duration(n) * clockTick
+	}
+	return busy, nil
+}
+
 // readFields reads lines of the form "name: number …".
 func readFields(path string) (map[string]uint64, error) {
 	b, err := os.ReadFile(path)
