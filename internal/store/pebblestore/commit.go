@@ -171,6 +171,7 @@ type builder struct {
 	count   counters
 	saved   store.Pos // of the newest stored counters
 	heads   heads
+	get     getter // for the commit at hand
 
 	// What the mutations of the commit at hand do, for those after them.
 	things  map[twin.ThingName]int // the last mutation of the thing
@@ -193,6 +194,8 @@ func (b *builder) run(c *commit) error {
 	clear(b.shadows)
 	clear(b.records)
 	clear(b.conflicted)
+	b.get = getter{db: b.db}
+	defer b.get.close()
 	c.outcomes = make([]store.Outcome, len(c.ms))
 	pos, size := b.count.pos, 0
 	for i := range c.ms {
@@ -265,18 +268,13 @@ func (b *builder) seq(ms []store.Mutation, thing twin.ThingName) (twin.Seq, erro
 		return seq, nil
 	}
 	b.key = appendHeadKey(b.key[:0], thing)
-	value, closer, err := b.db.Get(b.key)
-	if err == pebble.ErrNotFound {
-		b.heads.store(thing, 0)
-		return 0, nil
-	}
+	var h twin.Head
+	_, err := b.get.get(b.key, func(value []byte) (err error) {
+		_, h, err = parseHead(value, thing)
+		return err
+	})
 	if err != nil {
-		return 0, fmt.Errorf("read head of thing %s: %w", thing, err)
-	}
-	defer closer.Close() //nolint:errcheck // it only gives memory back
-	_, h, err := parseHead(value, thing)
-	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("head of thing %s: %w", thing, err)
 	}
 	b.heads.store(thing, h.Seq)
 	return h.Seq, nil
@@ -287,18 +285,17 @@ func (b *builder) record(w *twin.RecordWrite) (recordState, error) {
 		return r, nil
 	}
 	b.key = appendRecordKey(b.key[:0], w.Kind, w.Key)
-	value, closer, err := b.db.Get(b.key)
-	if err == pebble.ErrNotFound {
-		return recordState{}, nil
-	}
+	var r recordState
+	_, err := b.get.get(b.key, func(value []byte) error {
+		f := fields{b: value}
+		r = recordState{twin.Revision(f.uvarint()), true}
+		if f.bad {
+			return errDamaged("its revision")
+		}
+		return nil
+	})
 	if err != nil {
-		return recordState{}, fmt.Errorf("read record of kind %d: %w", w.Kind, err)
-	}
-	defer closer.Close() //nolint:errcheck // it only gives memory back
-	f := fields{b: value}
-	r := recordState{twin.Revision(f.uvarint()), true}
-	if f.bad {
-		return recordState{}, errDamaged(fmt.Sprintf("record of kind %d", w.Kind))
+		return recordState{}, fmt.Errorf("record of kind %d: %w", w.Kind, err)
 	}
 	return r, nil
 }

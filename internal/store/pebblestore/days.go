@@ -46,7 +46,7 @@ func (d *days) of(pos store.Pos) uint32 {
 func (s *Store) readDays(c counters) error {
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyLog}, UpperBound: []byte{keyLog + 1}})
 	if err != nil {
-		return fmt.Errorf("read days of the log: %w", err)
+		return errLog(fmt.Errorf("read its days: %w", err))
 	}
 	defer iter.Close() //nolint:errcheck // its error is looked at below
 	for ok := iter.First(); ok; {
@@ -61,7 +61,7 @@ func (s *Store) readDays(c counters) error {
 		ok = iter.SeekGE(appendLogKey(nil, day+1, 0))
 	}
 	if err := iter.Error(); err != nil {
-		return fmt.Errorf("read days of the log: %w", err)
+		return errLog(fmt.Errorf("read its days: %w", err))
 	}
 	return nil
 }

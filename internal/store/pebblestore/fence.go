@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/twofold-iot/twofold/twin"
@@ -41,11 +42,18 @@ func (f *fence) trip(err error) {
 	if f.err != nil {
 		return
 	}
-	hint := "check the disk and the kernel log, then start the server again: all that was acknowledged is there"
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		hint = "the disk is full: free some space, then start the server again"
+	fault := &twin.Error{
+		Kind: twin.KindUnavailable, Err: err,
+		Message: "the store has stopped after an I/O error",
+		Hint:    "check the disk and the kernel log, then start the server again: all that was acknowledged is there",
 	}
-	f.err = &twin.Error{Kind: twin.KindUnavailable, Message: "the store has stopped after an I/O error", Hint: hint, Err: err}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		fault.Hint = "the disk is full: free some space, then start the server again"
+	case pebble.IsCorruptionError(err):
+		fault.Message, fault.Hint = "the store has stopped because data on disk is damaged", hintBackup
+	}
+	f.err = fault
 	close(f.ch)
 }
 

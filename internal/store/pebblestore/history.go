@@ -146,6 +146,8 @@ func (s *Store) Feed(ctx context.Context, after store.Pos, limit int) ([]store.F
 	}
 	var entries []store.FeedEntry
 	var key []byte
+	g := getter{db: s.db}
+	defer g.close()
 	lower := appendLogKey(nil, s.days.of(after+1), after+1)
 	err := s.iterate(lower, []byte{keyLog + 1}, func(iter *pebble.Iterator) error {
 		for ok := iter.First(); ok && len(entries) < limit; ok = iter.Next() {
@@ -168,7 +170,7 @@ func (s *Store) Feed(ctx context.Context, after store.Pos, limit int) ([]store.F
 				continue
 			}
 			key = appendHistoryKey(key[:0], e.day, e.key, e.seq)
-			event, err := s.event(key, pos)
+			event, err := g.event(key, pos)
 			if err != nil {
 				return err
 			}
@@ -183,8 +185,8 @@ func (s *Store) Feed(ctx context.Context, after store.Pos, limit int) ([]store.F
 }
 
 // event reads the event that the log has at a position.
-func (s *Store) event(key []byte, pos store.Pos) (event []byte, err error) {
-	ok, err := s.get(key, func(value []byte) error {
+func (g *getter) event(key []byte, pos store.Pos) (event []byte, err error) {
+	ok, err := g.get(key, func(value []byte) error {
 		at, b, err := parseHistory(value)
 		if err == nil && at != pos {
 			err = errDamaged(fmt.Sprintf("event: it is of position %d", at))

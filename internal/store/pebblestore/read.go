@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -12,18 +11,42 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
+// getter looks up keys. Pebble's own Get does not use the filters of the lowest level,
+// where most of a small store is, so that a thing that never was would cost a block
+// to be read and unpacked; an iterator can be told to use them.
+type getter struct {
+	db   *pebble.DB
+	iter *pebble.Iterator // opened by the first get
+}
+
 // get hands the value of a key to use, which must copy what it keeps; ok is false
 // if there is none.
-func (s *Store) get(key []byte, use func(value []byte) error) (ok bool, err error) {
-	value, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
+func (g *getter) get(key []byte, use func(value []byte) error) (ok bool, err error) {
+	if g.iter == nil {
+		g.iter, err = g.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+		if err != nil {
+			return false, errRead(err)
+		}
+	}
+	if !g.iter.SeekPrefixGE(key) || !bytes.Equal(g.iter.Key(), key) {
+		if err := g.iter.Error(); err != nil {
+			return false, errRead(err)
+		}
 		return false, nil
 	}
+	value, err := g.iter.ValueAndErr()
 	if err != nil {
 		return false, errRead(err)
 	}
-	defer closer.Close() //nolint:errcheck // it only gives memory back
 	return true, use(value)
+}
+
+// close ends a series of gets, which all saw the store as at the first.
+func (g *getter) close() {
+	if g.iter != nil {
+		_ = g.iter.Close() // it repeats the errors of the gets
+		g.iter = nil
+	}
 }
 
 func errRead(err error) error { return fmt.Errorf("read from disk: %w", err) }
@@ -37,9 +60,11 @@ func (s *Store) Heads(ctx context.Context, things []twin.ThingName) ([]twin.Head
 	var newest store.Pos
 	var key []byte
 	heads := make([]twin.Head, len(things))
+	g := getter{db: s.db}
+	defer g.close()
 	for i, thing := range things {
 		key = appendHeadKey(key[:0], thing)
-		_, err := s.get(key, func(value []byte) error {
+		_, err := g.get(key, func(value []byte) error {
 			pos, h, err := parseHead(value, thing)
 			newest, heads[i] = max(newest, pos), h
 			return err
@@ -63,9 +88,11 @@ func (s *Store) Shadows(ctx context.Context, keys []twin.ShadowKey) ([]store.Sha
 	var newest store.Pos
 	var key []byte
 	shadows := make([]store.Shadow, len(keys))
+	g := getter{db: s.db}
+	defer g.close()
 	for i, k := range keys {
 		key = appendShadowKey(key[:0], k)
-		_, err := s.get(key, func(value []byte) error {
+		_, err := g.get(key, func(value []byte) error {
 			pos, shadow, _, err := parseShadow(value, k)
 			shadow.Doc = bytes.Clone(shadow.Doc)
 			newest, shadows[i] = max(newest, pos), shadow
@@ -207,7 +234,9 @@ func (s *Store) Record(ctx context.Context, kind twin.RecordKind, key string) (r
 		return r, false, err
 	}
 	defer s.exit()
-	ok, err = s.get(appendRecordKey(nil, kind, key), func(value []byte) error {
+	g := getter{db: s.db}
+	defer g.close()
+	ok, err = g.get(appendRecordKey(nil, kind, key), func(value []byte) error {
 		r, err = parseRecord(value, kind, key)
 		return err
 	})

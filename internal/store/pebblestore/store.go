@@ -181,7 +181,7 @@ func (s *Store) readCounters() (counters, error) {
 		return counters{}, nil
 	}
 	if err != nil {
-		return counters{}, fmt.Errorf("read counters: %w", err)
+		return counters{}, errLog(fmt.Errorf("read counters: %w", err))
 	}
 	defer closer.Close() //nolint:errcheck // it only gives memory back
 	return parseCounters(value)
@@ -194,7 +194,7 @@ func (s *Store) readLogTail(c *counters) error {
 		UpperBound: []byte{keyLog + 1},
 	})
 	if err != nil {
-		return fmt.Errorf("read log: %w", err)
+		return errLog(err)
 	}
 	defer iter.Close() //nolint:errcheck // its error is looked at below
 	for ok := iter.First(); ok; ok = iter.Next() {
@@ -204,7 +204,7 @@ func (s *Store) readLogTail(c *counters) error {
 		}
 		value, err := iter.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("read log at %d: %w", pos, err)
+			return errLog(fmt.Errorf("at position %d: %w", pos, err))
 		}
 		e, ok := parseLogEntry(value, day)
 		if !ok {
@@ -220,7 +220,7 @@ func (s *Store) readLogTail(c *counters) error {
 		}
 	}
 	if err := iter.Error(); err != nil {
-		return fmt.Errorf("read log: %w", err)
+		return errLog(err)
 	}
 	return nil
 }

@@ -16,11 +16,10 @@ import (
 // castagnoli is the polynomial of every checksum on disk; the processor computes it.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // read only
 
+const hintBackup = "stop the server and restore the data folder from a backup"
+
 func errDamaged(what string) error {
-	return &twin.Error{
-		Kind: twin.KindInternal, Message: "damaged on disk: " + what,
-		Hint: "stop the server and restore the data folder from a backup",
-	}
+	return &twin.Error{Kind: twin.KindInternal, Message: "damaged on disk: " + what, Hint: hintBackup}
 }
 
 // logEntry is the value of a log key: a pointer to the event in the history.
