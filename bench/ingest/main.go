@@ -272,7 +272,9 @@ func (p *printer) row(c config, r row, ours, theirs *side) {
 	p.line("  updates/s by round: twofold %s; mosquitto %s", list0(ours.rates), list0(theirs.rates))
 }
 
-func share(part, whole time.Duration) string { return fmt.Sprintf("%.2f", part.Seconds()/whole.Seconds()) }
+func share(part, whole time.Duration) string {
+	return fmt.Sprintf("%.2f", part.Seconds()/whole.Seconds())
+}
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
