@@ -9,8 +9,8 @@ const connectMS = 10_000;
 let count = 0;
 
 /**
- * connect connects a client that does not reconnect by itself; see
- * [reconnecting]. The certificate of the test device goes along on TLS.
+ * connect connects a client that does not reconnect by itself. The certificate of
+ * the test device goes along on TLS.
  */
 export async function connect(url, options = {}) {
   const c = open(url, { reconnectPeriod: 0, ...options });
