@@ -8,6 +8,7 @@ package store
 
 import (
 	"context"
+	"io"
 
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -83,6 +84,73 @@ type EventRange struct {
 	From, To twin.Time // from <= time < to; To zero: no end
 	Newest   bool      // newest first, else oldest first
 	Limit    int       // at most so many; must be positive
+}
+
+// ThingRange selects events of one thing over all its shadows and classes, in the
+// order of their seq.
+type ThingRange struct {
+	Thing    twin.ThingName
+	Classes  []Class   // none: all
+	From, To twin.Time // From <= commit time < To; To zero: no end
+	// After is the seq from which to go on, itself excluded: events with a greater
+	// one, or with a smaller one when Newest is set. Zero: from the start.
+	After  twin.Seq
+	Newest bool // newest first, else oldest first
+	Limit  int  // at most so many; must be positive
+}
+
+// Policy says what may expire: the whole days before a day, for each class.
+type Policy map[Class]uint32
+
+// ExpireReport says what Expire did.
+type ExpireReport struct {
+	Days   int // day and class, dropped
+	Events int // events dropped, where known without reading them: -1
+	Bases  int // base snapshots written
+}
+
+// Base is the state of a shadow at the point where its older events expired.
+type Base struct {
+	Event []byte // canonical, with a snapshot: the newest that expired
+}
+
+// ThingStats is what one thing takes.
+type ThingStats struct {
+	Thing twin.ThingName
+	Bytes uint64 // estimated
+}
+
+// KindStats is what one kind of data takes on disk.
+type KindStats struct {
+	Kind  string // "history", "event log", "log", "shadows", "heads", "anchors", "records"
+	Bytes uint64
+}
+
+// Stats tells where the space goes.
+type Stats struct {
+	Kinds   []KindStats
+	Largest []ThingStats      // biggest first
+	Days    map[uint32]uint64 // history and event log bytes by day
+}
+
+// Past is what the store keeps of the past beyond single shadows.
+type Past interface {
+	// ThingEvents returns canonical events.
+	ThingEvents(ctx context.Context, r ThingRange) ([][]byte, error)
+	// Base returns the newest expired event of a shadow with its snapshot, if any
+	// has expired.
+	Base(ctx context.Context, key twin.ShadowKey) (b Base, ok bool, err error)
+	// Anchors returns the anchors of a thing's chain in order of seq.
+	Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head, error)
+	// Expire drops whole days. Before a day goes, the state at its end is kept as a
+	// Base for each shadow that has events on it.
+	Expire(ctx context.Context, p Policy) (ExpireReport, error)
+	// Oldest returns the position before the oldest entry of the feed still kept.
+	Oldest(ctx context.Context) (Pos, error)
+	Stats(ctx context.Context) (Stats, error)
+	// Backup writes everything that is durable now as one stream with checksums,
+	// while commits go on.
+	Backup(ctx context.Context, w io.Writer) error
 }
 
 // RecordRange selects records of a kind whose key starts with Prefix and is
