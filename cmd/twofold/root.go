@@ -31,6 +31,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	group(root)
 	root.SetOut(os.Stdout)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
@@ -39,6 +40,23 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newServe(), newGet(), newSet(), newDelete(), newList(), newConfig(), newVersion())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
+}
+
+// group makes a command that only holds others: alone it shows its help, and a word
+// that is none of its commands is a usage error.
+func group(cmd *cobra.Command) {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.Args = func(cmd *cobra.Command, a []string) error {
+		if len(a) == 0 {
+			return nil
+		}
+		near := ""
+		if names := cmd.SuggestionsFor(a[0]); len(names) > 0 {
+			near = "did you mean " + strings.Join(names, " or ") + "? "
+		}
+		return &usageError{fmt.Errorf("unknown command %q for %q; %ssee `%s --help`", a[0], cmd.CommandPath(), near, cmd.CommandPath())}
+	}
+	cmd.SuggestionsMinimumDistance = 2
 }
 
 // args wraps a check of arguments so that a failure is a usage error.
