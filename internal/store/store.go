@@ -53,9 +53,20 @@ type Mutation struct {
 	// Anchor, if its Seq is not 0, closes a segment of the thing's chain: the head
 	// before this event, to be kept after the events it covers have expired.
 	Anchor twin.Head
+	// Class is the retention class of the event.
+	Class Class
 	// Records are written with the event, or alone.
 	Records []twin.RecordWrite
 }
+
+// Class is a retention class: what expires together. The numbers are on disk.
+type Class uint8
+
+// The classes.
+const (
+	ClassHistory Class = 0 // events that change or record a shadow
+	ClassLog     Class = 1 // all other events
+)
 
 // ShadowInfo is kept beside a shadow's document.
 type ShadowInfo struct {
