@@ -140,7 +140,7 @@ func run(ctx context.Context, c config) error {
 	case h.faults.total() > 0:
 		runErr = fmt.Errorf("%w (seed %d):\n%s", errFaults, c.seed, h.faults.String())
 	}
-	if c.ledger != "" {
+	if c.ledger != "" && (h.cycles > 0 || h.faults.total() > 0) { // else nothing was looked at
 		runErr = errors.Join(runErr, result.appendTo(c.ledger))
 	}
 	if runErr != nil {
