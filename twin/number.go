@@ -93,17 +93,45 @@ func wholeNumber(text string) (uint64, bool) {
 	if d.digits == "" {
 		return 0, true
 	}
-	digits := strings.ReplaceAll(d.digits, ".", "")
-	if d.negative || d.point < int64(len(digits)) {
+	count := len(d.digits) - strings.Count(d.digits, ".")
+	if d.negative || d.point < int64(count) {
 		return 0, false
 	}
 	if d.point > 20 {
 		return math.MaxUint64, true
 	}
+	digits := strings.ReplaceAll(d.digits, ".", "")
 	digits += strings.Repeat("0", int(d.point)-len(digits))
 	v, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil {
 		return math.MaxUint64, true
 	}
 	return v, true
+}
+
+// exponentDigitsMax is the longest exponent, leading zeros not counted, so that
+// exponents can be added.
+const exponentDigitsMax = 9
+
+// inRange reports whether a float64 comes near the number. Tiny ones are let
+// through, they only become zero elsewhere. text is not kept.
+func inRange(text string) bool {
+	e := strings.IndexAny(text, "eE")
+	if e < 0 && len(text) <= 308 {
+		return true
+	}
+	if e >= 0 && len(strings.TrimLeft(text[e+1:], "+-0")) > exponentDigitsMax {
+		return false
+	}
+	d := decimalOf(text)
+	if d.digits == "" || d.point <= 308 {
+		return true
+	}
+	if d.point > 309 {
+		return false
+	}
+	// Between 1e308 and 1e309: 20 digits say on which side of the largest it is.
+	digits := strings.ReplaceAll(d.digits[:min(len(d.digits), 20)], ".", "")
+	_, err := strconv.ParseFloat("0."+digits+"e309", 64)
+	return err == nil
 }

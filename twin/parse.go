@@ -3,10 +3,9 @@ package twin
 import (
 	"bytes"
 	"errors"
+	"hash/maphash"
 	"io"
-	"math"
 	"strconv"
-	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -37,11 +36,16 @@ var errNotJSON = NewError(KindInvalid, "Invalid JSON")
 // shape to tape, both of which are reused, so that a request that is refused costs
 // no memory and one that is accepted exactly what it needs.
 type scanner struct {
-	dec    jsontext.Decoder
-	src    bytes.Buffer
-	lim    Limits
-	text   []byte
-	tape   []tapeNode
+	dec   jsontext.Decoder
+	src   bytes.Buffer
+	names names
+	lim   Limits
+	text  []byte
+	tape  []tapeNode
+	// sent is a size that the merged document will have at least: that of all that is
+	// sent but nulls, which delete, and objects, which merge. When it is over the
+	// limit, nothing more is written to text and tape.
+	sent   int
 	fault  error
 	rank   rank
 	update bool
@@ -57,29 +61,34 @@ type tapeNode struct {
 
 // What a pooled scanner may keep.
 const (
-	scanTextKeepBytes = 64 << 10
-	scanTapeKeepLen   = 2048
+	scanTextKeepBytes = 128 << 10
+	scanTapeKeepLen   = 8192
 )
 
-var scanners = sync.Pool{New: func() any { return new(scanner) }}
+var scanners = sync.Pool{New: func() any { return &scanner{names: names{seed: maphash.MakeSeed()}} }}
 
 func newScanner(payload []byte, lim Limits) *scanner {
 	s := scanners.Get().(*scanner)
 	s.src = *bytes.NewBuffer(payload)
-	s.dec.Reset(&s.src)
-	s.lim, s.fault, s.rank = lim, nil, rankNone
+	// Names are checked by ourselves, see [names].
+	s.dec.Reset(&s.src, jsontext.AllowDuplicateNames(true))
+	s.names.reset(payload)
+	s.lim, s.sent, s.fault, s.rank = lim, 0, nil, rankNone
 	s.text, s.tape = s.text[:0], s.tape[:0]
 	return s
 }
 
 func (s *scanner) release() {
-	if cap(s.text) > scanTextKeepBytes || cap(s.tape) > scanTapeKeepLen {
+	s.names.reset(nil)
+	if cap(s.text) > scanTextKeepBytes || cap(s.tape) > scanTapeKeepLen || s.names.large() {
 		return // an odd one must not stay in memory
 	}
 	s.src = bytes.Buffer{}
 	s.dec.Reset(&s.src) // lets go of the payload
 	scanners.Put(s)
 }
+
+func (s *scanner) oversize() bool { return s.sent > s.lim.DocumentBytesMax }
 
 // report notes a fault unless one that comes first is known.
 func (s *scanner) report(r rank, message string) {
@@ -120,8 +129,9 @@ func (s *scanner) top(req *Request) error {
 		return err
 	}
 	var seen bool
+	object := s.names.open()
 	for s.dec.PeekKind() != '}' {
-		name, err := s.name()
+		name, err := s.name(object)
 		if err != nil {
 			return err
 		}
@@ -134,7 +144,7 @@ func (s *scanner) top(req *Request) error {
 		case string(name) == `"version"` && s.update:
 			err = s.version(req)
 		default:
-			err = s.skip() // AWS: "JSON content outside of those sections is ignored"
+			err = s.skip(1) // AWS: "JSON content outside of those sections is ignored"
 		}
 		if err != nil {
 			return err
@@ -143,35 +153,43 @@ func (s *scanner) top(req *Request) error {
 	if s.update && !seen {
 		s.report(rankState, "Missing required node: state")
 	}
-	_, err := s.dec.ReadToken()
-	return err
+	return s.closeObject(object)
 }
 
-// name reads a member's name and returns it quoted, in its shortest form. It is
-// valid until the next read.
-func (s *scanner) name() ([]byte, error) {
+// closeObject reads the end of an object.
+func (s *scanner) closeObject(object int) error {
+	if _, err := s.dec.ReadToken(); err != nil {
+		return err
+	}
+	return s.names.close(object)
+}
+
+// name reads a member's name and returns it quoted, in its shortest form. object is
+// where the names of its object begin, see [names]. The name is valid until the
+// next one is read.
+func (s *scanner) name(object int) ([]byte, error) {
 	raw, err := s.dec.ReadValue()
 	if err != nil {
 		return nil, err
 	}
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw, nil
-	}
-	plain, err := jsontext.AppendUnquote(nil, []byte(raw))
-	if err != nil {
-		return nil, err
-	}
-	return jsontext.AppendQuote(nil, plain)
+	return s.names.add(object, raw, int(s.dec.InputOffset())-len(raw))
 }
+
+// escapeBytesMax is the most bytes that one byte of a string can be written as.
+const escapeBytesMax = len(`\u0000`)
 
 func (s *scanner) token(req *Request) error {
 	if s.dec.PeekKind() != '"' {
 		s.report(rankToken, "Invalid clientToken")
-		return s.skip()
+		return s.skip(1)
 	}
 	raw, err := s.dec.ReadValue()
 	if err != nil {
 		return err
+	}
+	if len(raw) > s.lim.TokenBytesMax*escapeBytesMax+2 {
+		s.report(rankToken, "Invalid clientToken")
+		return nil
 	}
 	plain, err := jsontext.AppendUnquote(nil, []byte(raw))
 	if err != nil {
@@ -188,19 +206,19 @@ func (s *scanner) token(req *Request) error {
 func (s *scanner) version(req *Request) error {
 	switch s.dec.PeekKind() {
 	case 'n':
-		return s.skip() // null is as if absent
+		return s.skip(1) // null is as if absent
 	case '0':
 		raw, err := s.number()
 		if err != nil {
 			return err
 		}
-		v, ok := wholeNumber(string(raw))
+		v, ok := wholeNumber(text(raw))
 		if ok {
 			req.version, req.hasVersion = Version(v), true
 			return nil
 		}
 	default:
-		if err := s.skip(); err != nil {
+		if err := s.skip(1); err != nil {
 			return err
 		}
 	}
@@ -213,43 +231,43 @@ func (s *scanner) state() error {
 	switch s.dec.PeekKind() {
 	case 'n':
 		s.push(0, 0, kindNull, "null")
-		return s.skip()
+		return s.skip(1)
 	case '{':
 	default:
 		s.report(rankState, "State node must be an object")
-		return s.skip()
+		return s.skip(1)
 	}
 	if _, err := s.dec.ReadToken(); err != nil {
 		return err
 	}
 	at := s.push(0, 0, kindObject, "{")
+	object := s.names.open()
 	for s.dec.PeekKind() != '}' {
-		name, err := s.name()
+		name, err := s.name(object)
 		if err != nil {
 			return err
 		}
 		switch string(name) {
-		case `"desired"`:
+		case keyDesired:
 			err = s.section(at, name, "Desired node must be an object")
-		case `"reported"`:
+		case keyReported:
 			err = s.section(at, name, "Reported node must be an object")
 		default:
 			s.report(rankSection, "State contains an invalid node: '"+shown(name)+"'")
-			err = s.skip()
+			err = s.skip(2)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	s.text = append(s.text, '}')
-	_, err := s.dec.ReadToken()
-	return err
+	return s.closeObject(object)
 }
 
 func (s *scanner) section(state int, name []byte, message string) error {
 	if k := s.dec.PeekKind(); k != '{' && k != 'n' {
 		s.report(rankSection, message)
-		return s.skip()
+		return s.skip(2)
 	}
 	keyAt, keyLen := s.key(state, name)
 	return s.value(keyAt, keyLen, 1, false)
@@ -257,6 +275,9 @@ func (s *scanner) section(state int, name []byte, message string) error {
 
 // key writes the name of the next member of the object at a place of the tape.
 func (s *scanner) key(object int, name []byte) (at, length int) {
+	if s.oversize() {
+		return 0, 0
+	}
 	if s.tape[object].kids > 0 {
 		s.text = append(s.text, ',')
 	}
@@ -269,6 +290,9 @@ func (s *scanner) key(object int, name []byte) (at, length int) {
 
 // push adds a node to the tape, and its text or first byte to the text.
 func (s *scanner) push(keyAt, keyLen int, kind nodeKind, text string) int {
+	if s.oversize() {
+		return 0
+	}
 	s.tape = append(s.tape, tapeNode{
 		keyAt: int32(keyAt), keyLen: int32(keyLen),
 		textAt: int32(len(s.text)), textLen: int32(len(text)), kind: kind,
@@ -284,7 +308,7 @@ func (s *scanner) value(keyAt, keyLen, depth int, inArray bool) error {
 	case '{', '[':
 		if depth > s.lim.DepthMax {
 			s.report(rankDepth, s.depthMessage())
-			return s.skip()
+			return s.skip(depth + 1)
 		}
 		if _, err := s.dec.ReadToken(); err != nil {
 			return err
@@ -322,6 +346,12 @@ func (s *scanner) value(keyAt, keyLen, depth int, inArray bool) error {
 }
 
 func (s *scanner) leaf(keyAt, keyLen int, kind nodeKind, raw []byte) {
+	if kind != kindNull {
+		s.sent += len(raw) + keyLen
+	}
+	if s.oversize() {
+		return
+	}
 	s.tape = append(s.tape, tapeNode{
 		keyAt: int32(keyAt), keyLen: int32(keyLen),
 		textAt: int32(len(s.text)), textLen: int32(len(raw)), kind: kind,
@@ -331,8 +361,12 @@ func (s *scanner) leaf(keyAt, keyLen int, kind nodeKind, raw []byte) {
 
 func (s *scanner) members(keyAt, keyLen, depth int, inArray bool) error {
 	at := s.push(keyAt, keyLen, kindObject, "{")
+	if inArray {
+		s.sent += len("{}")
+	}
+	object := s.names.open()
 	for s.dec.PeekKind() != '}' {
-		name, err := s.name()
+		name, err := s.name(object)
 		if err != nil {
 			return err
 		}
@@ -342,17 +376,19 @@ func (s *scanner) members(keyAt, keyLen, depth int, inArray bool) error {
 		}
 	}
 	s.text = append(s.text, '}')
-	_, err := s.dec.ReadToken()
-	return err
+	return s.closeObject(object)
 }
 
 func (s *scanner) elements(keyAt, keyLen, depth int) error {
 	at := s.push(keyAt, keyLen, kindArray, "[")
+	s.sent += len("[]") + keyLen
 	for s.dec.PeekKind() != ']' {
-		if s.tape[at].kids > 0 {
-			s.text = append(s.text, ',')
+		if !s.oversize() {
+			if s.tape[at].kids > 0 {
+				s.text = append(s.text, ',')
+			}
+			s.tape[at].kids++
 		}
-		s.tape[at].kids++
 		if err := s.value(0, 0, depth+1, true); err != nil {
 			return err
 		}
@@ -364,31 +400,44 @@ func (s *scanner) elements(keyAt, keyLen, depth int) error {
 
 var errTooDeep = errors.New("nested too deeply to be read")
 
-// skip reads a value that is not looked at. It goes token by token, so that a
-// hostile depth is noticed at once.
-func (s *scanner) skip() error {
-	outer := s.dec.StackDepth()
-	for {
-		var err error
-		switch s.dec.PeekKind() {
-		case '{', '[', '}', ']':
-			_, err = s.dec.ReadToken()
-		case '0':
-			_, err = s.number()
-		default:
-			_, err = s.dec.ReadValue()
+// skip reads a value that is not looked at, but must be JSON. depth is how many
+// levels are around it.
+func (s *scanner) skip(depth int) error {
+	kind := s.dec.PeekKind()
+	switch kind {
+	case '0':
+		_, err := s.number()
+		return err
+	case '{', '[':
+	default:
+		_, err := s.dec.ReadValue()
+		return err
+	}
+	if depth >= DepthLimit {
+		return errTooDeep
+	}
+	if _, err := s.dec.ReadToken(); err != nil {
+		return err
+	}
+	if kind == '[' {
+		for s.dec.PeekKind() != ']' {
+			if err := s.skip(depth + 1); err != nil {
+				return err
+			}
 		}
-		if err != nil {
+		_, err := s.dec.ReadToken()
+		return err
+	}
+	object := s.names.open()
+	for s.dec.PeekKind() != '}' {
+		if _, err := s.name(object); err != nil {
 			return err
 		}
-		depth := s.dec.StackDepth()
-		if depth > DepthLimit {
-			return errTooDeep
-		}
-		if depth <= outer {
-			return nil
+		if err := s.skip(depth + 1); err != nil {
+			return err
 		}
 	}
+	return s.closeObject(object)
 }
 
 // number reads a number and refuses one that is out of range.
@@ -397,28 +446,10 @@ func (s *scanner) number() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !inRange(raw) {
+	if !inRange(text(raw)) {
 		return nil, errNotJSON
 	}
 	return raw, nil
-}
-
-// exponentDigitsMax is the longest exponent, leading zeros not counted: beyond it
-// two numbers could not be compared exactly.
-const exponentDigitsMax = 9
-
-// inRange reports whether a float64 comes near the number. Tiny ones are let
-// through, they only become zero elsewhere.
-func inRange(raw []byte) bool {
-	e := bytes.IndexAny(raw, "eE")
-	if e < 0 && len(raw) < 300 {
-		return true
-	}
-	if e >= 0 && len(bytes.TrimLeft(raw[e+1:], "+-0")) > exponentDigitsMax {
-		return false
-	}
-	f, err := strconv.ParseFloat(string(raw), 64)
-	return err == nil || !math.IsInf(f, 0)
 }
 
 func (s *scanner) depthMessage() string {
@@ -430,73 +461,16 @@ const shownBytesMax = 128
 
 // shown returns a quoted name for a message.
 func shown(name []byte) string {
-	plain, err := jsontext.AppendUnquote(nil, name)
-	if err != nil || len(plain) <= shownBytesMax {
-		return string(plain)
-	}
-	cut := shownBytesMax
-	for cut > 0 && !utf8.RuneStart(plain[cut]) {
-		cut--
-	}
-	return strings.Clone(string(plain[:cut])) + "…"
-}
-
-// build makes the request's tree of what was scanned.
-func (s *scanner) build(req *Request) {
-	if len(s.text) > s.lim.DocumentBytesMax && s.sentBytes() > s.lim.DocumentBytesMax {
-		req.oversize = true
-		return
-	}
-	req.text = string(s.text)
-	b := builder{tape: s.tape, text: req.text, slab: make([]Node, len(s.tape))}
-	req.nodes = len(s.tape)
-	root := &b.grab(1)[0]
-	b.fill(root)
-	req.state = root
-}
-
-// sentBytes is a size that the merged document will have at least: that of all
-// that is sent but nulls, which delete.
-func (s *scanner) sentBytes() int {
-	size := 0
-	for i := range s.tape {
-		n := &s.tape[i]
-		if n.kind != kindNull && n.kind != kindObject && n.kind != kindArray {
-			size += int(n.textLen)
-			if n.keyLen > 0 {
-				size += int(n.keyLen) + 1
-			}
+	cut := name[1 : len(name)-1]
+	if len(cut) <= shownBytesMax {
+		plain, err := jsontext.AppendUnquote(nil, name)
+		if err == nil {
+			return string(plain)
 		}
 	}
-	return size
-}
-
-// builder turns a tape into nodes in one piece of memory.
-type builder struct {
-	tape []tapeNode
-	text string
-	slab []Node
-}
-
-func (b *builder) grab(n int) []Node {
-	nodes := b.slab[:n:n]
-	b.slab = b.slab[n:]
-	return nodes
-}
-
-// fill makes a node of the next of the tape, with all that is in it.
-func (b *builder) fill(n *Node) {
-	t := &b.tape[0]
-	b.tape = b.tape[1:]
-	n.kind = t.kind
-	n.key = b.text[t.keyAt : t.keyAt+t.keyLen]
-	switch t.kind {
-	case kindNumber, kindString:
-		n.text = b.text[t.textAt : t.textAt+t.textLen]
-	case kindObject, kindArray:
-		n.kids = b.grab(int(t.kids))
-		for i := range n.kids {
-			b.fill(&n.kids[i])
-		}
+	cut = cut[:min(len(cut), shownBytesMax)]
+	for len(cut) > 0 && !utf8.Valid(cut) {
+		cut = cut[:len(cut)-1]
 	}
+	return string(cut) + "…"
 }

@@ -1,0 +1,8 @@
+//go:build !race
+
+package twin_test
+
+const (
+	raceEnabled = false
+	slowness    = 1
+)
