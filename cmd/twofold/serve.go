@@ -63,9 +63,8 @@ func addConfigFlags(cmd *cobra.Command) func() (*server.Loaded, error) {
 // serve runs a server until a signal. The first one stops it gracefully, a second
 // one ends the process at once.
 func serve(ctx context.Context, out io.Writer, loaded *server.Loaded, readyFile string) (err error) {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signals(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 
 	log := loaded.Config.Log.NewLogger(os.Stderr)
 	for _, w := range loaded.Warnings {
@@ -90,6 +89,34 @@ func serve(ctx context.Context, out io.Writer, loaded *server.Loaded, readyFile 
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// signals returns a context that ends with the first signal to stop; a second one
+// ends the process.
+func signals(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	got := make(chan os.Signal, 2)
+	signal.Notify(got, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-got:
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case s := <-got:
+			fmt.Fprintf(os.Stderr, "twofold: second signal (%s): ended at once; everything acknowledged is on disk\n", s)
+			os.Exit(exitError)
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(got)
+		close(done)
+		cancel()
+	}
 }
 
 // writeReady writes the addresses as one JSON object, name to host:port, with the

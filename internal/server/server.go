@@ -179,6 +179,14 @@ func (s *Server) takeDown(ctx context.Context) error {
 	if s.health != nil {
 		s.health.stopping.Store(true)
 	}
+	for _, l := range s.sockets {
+		if !l.at.overHTTP() {
+			_ = l.Close() // no new devices; those connected stay until the broker closes
+		}
+	}
+	// Half of the time is for requests in flight, the rest for what comes after.
+	ctx, cancel := context.WithTimeout(ctx, s.config.StopTime/2)
+	defer cancel()
 	var stopping sync.WaitGroup
 	for _, srv := range s.https {
 		stopping.Go(func() {
