@@ -57,6 +57,8 @@ func (m *Mutation) check() (int, error) {
 		return 0, invalid("the shadow of %s is empty", m.Thing)
 	case m.Head.Seq != m.Expect+1:
 		return 0, invalid("the head of %s is at %d after one at %d", m.Thing, m.Head.Seq, m.Expect)
+	case m.Class > ClassLog:
+		return 0, invalid("the class %d of an event of %s is unknown", m.Class, m.Thing)
 	case m.Anchor.Seq > m.Expect:
 		return 0, invalid("the anchor of %s at %d is not before the event", m.Thing, m.Anchor.Seq)
 	case m.Head.Time < 0:

@@ -33,6 +33,7 @@ type memoryShadow struct {
 }
 
 type memoryEvent struct {
+	class Class
 	time  twin.Time
 	bytes []byte
 }
@@ -113,7 +114,7 @@ func (m *Memory) apply(mu *Mutation) {
 		m.shardSeq[shard]++
 		m.heads[mu.Thing] = mu.Head
 		m.shadows[key] = memoryShadow{Shadow{Doc: bytes.Clone(mu.Doc), Info: mu.Info}, mu.Live}
-		m.events[key] = append(m.events[key], memoryEvent{mu.Head.Time, event})
+		m.events[key] = append(m.events[key], memoryEvent{mu.Class, mu.Head.Time, event})
 		m.feed = append(m.feed, FeedEntry{Pos: m.pos, Shard: shard, ShardSeq: m.shardSeq[shard], Event: event})
 	}
 	for _, w := range mu.Records {
@@ -202,7 +203,7 @@ func (m *Memory) Events(ctx context.Context, r EventRange) ([][]byte, error) {
 	defer m.mu.Unlock()
 	var events [][]byte
 	for _, e := range m.events[r.Key] {
-		if r.From <= e.time && (r.To == 0 || e.time < r.To) {
+		if e.class == ClassHistory && r.From <= e.time && (r.To == 0 || e.time < r.To) {
 			events = append(events, bytes.Clone(e.bytes))
 		}
 	}

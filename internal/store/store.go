@@ -215,7 +215,7 @@ type Reader interface {
 
 // Log reads the past.
 type Log interface {
-	// Events returns canonical events of one shadow.
+	// Events returns canonical events of one shadow, those of [ClassHistory].
 	Events(ctx context.Context, r EventRange) ([][]byte, error)
 	// Feed returns the events after a position, in order; empty when there are none.
 	Feed(ctx context.Context, after Pos, limit int) ([]FeedEntry, error)

@@ -358,13 +358,13 @@ func (b *builder) writeEvent(batch *pebble.Batch, m *store.Mutation) {
 	b.count.day = max(b.count.day, day)
 	b.days.note(b.count.day, b.count.pos)
 	e := logEntry{
-		shardSeq: b.count.shardSeq[shard], day: day, seq: m.Head.Seq,
+		shardSeq: b.count.shardSeq[shard], day: day, seq: m.Head.Seq, class: m.Class,
 		key: twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow},
 	}
 	b.key = appendLogKey(b.key[:0], b.count.day, b.count.pos)
 	b.value = e.append(b.value[:0], b.count.day)
 	b.set(batch)
-	b.key = appendHistoryKey(b.key[:0], day, e.key, e.seq)
+	b.key = appendHistoryKey(b.key[:0], e.class, day, e.key, e.seq)
 	b.value = appendHistory(b.value[:0], b.count.pos, m.Event)
 	b.set(batch)
 }

@@ -32,12 +32,12 @@ func (s *Store) Events(ctx context.Context, r store.EventRange) ([][]byte, error
 	if r.To != 0 {
 		last = (r.To - 1).Day()
 	}
-	upper := []byte{keyHistory, classDefault + 1}
+	upper := []byte{keyHistory, byte(store.ClassHistory) + 1}
 	if last < math.MaxUint32 {
-		upper = appendHistoryDay(nil, last+1)
+		upper = appendHistoryDay(nil, store.ClassHistory, last+1)
 	}
 	c := &eventCollector{EventRange: r}
-	err := s.iterate(appendHistoryDay(nil, first), upper, func(iter *pebble.Iterator) error {
+	err := s.iterate(appendHistoryDay(nil, store.ClassHistory, first), upper, func(iter *pebble.Iterator) error {
 		if r.Newest {
 			return c.backward(iter)
 		}
@@ -67,7 +67,7 @@ func (c *eventCollector) forward(iter *pebble.Iterator) error {
 		if !valid {
 			return errDamaged(fmt.Sprintf("key %x", iter.Key()))
 		}
-		c.prefix = appendHistoryPrefix(c.prefix[:0], day, c.Key)
+		c.prefix = appendHistoryPrefix(c.prefix[:0], store.ClassHistory, day, c.Key)
 		for ok = iter.SeekGE(c.prefix); ok && bytes.HasPrefix(iter.Key(), c.prefix); ok = iter.Next() {
 			if err := c.take(iter); err != nil {
 				return err
@@ -78,7 +78,7 @@ func (c *eventCollector) forward(iter *pebble.Iterator) error {
 		}
 		if ok { // at something else of this day, or already at a later one
 			if next, valid := historyDay(iter.Key()); valid && next == day {
-				ok = day < math.MaxUint32 && iter.SeekGE(appendHistoryDay(nil, day+1))
+				ok = day < math.MaxUint32 && iter.SeekGE(appendHistoryDay(nil, store.ClassHistory, day+1))
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func (c *eventCollector) backward(iter *pebble.Iterator) error {
 		if !valid {
 			return errDamaged(fmt.Sprintf("key %x", iter.Key()))
 		}
-		c.prefix = appendHistoryPrefix(c.prefix[:0], day, c.Key)
+		c.prefix = appendHistoryPrefix(c.prefix[:0], store.ClassHistory, day, c.Key)
 		for ok = iter.SeekLT(after(c.prefix)); ok && bytes.HasPrefix(iter.Key(), c.prefix); ok = iter.Prev() {
 			if err := c.take(iter); err != nil {
 				return err
@@ -102,7 +102,7 @@ func (c *eventCollector) backward(iter *pebble.Iterator) error {
 		}
 		if ok {
 			if next, valid := historyDay(iter.Key()); valid && next == day {
-				ok = iter.SeekLT(appendHistoryDay(nil, day))
+				ok = iter.SeekLT(appendHistoryDay(nil, store.ClassHistory, day))
 			}
 		}
 	}
@@ -169,7 +169,7 @@ func (s *Store) Feed(ctx context.Context, after store.Pos, limit int) ([]store.F
 			if e.mark {
 				continue
 			}
-			key = appendHistoryKey(key[:0], e.day, e.key, e.seq)
+			key = appendHistoryKey(key[:0], e.class, e.day, e.key, e.seq)
 			event, err := g.event(key, pos)
 			if err != nil {
 				return err

@@ -17,13 +17,10 @@ const (
 	keyHistory = 'D' // class, day, thing, shadow, seq
 	keyShadow  = 'S' // thing, shadow
 	keyHead    = 'H' // thing
-	keyAnchor  = 'A' // thing, class, seq
+	keyAnchor  = 'A' // thing, seq
 	keyRecord  = 'R' // kind, key
 	keyCounter = 'C' // nothing more
 )
-
-// classDefault is the only retention class there is as yet.
-const classDefault = 0
 
 // appendOrdered appends a number so that the order of the bytes is the order of
 // the numbers, in few bytes: how many follow, then they, big-endian.
@@ -76,20 +73,20 @@ func parseLogKey(key []byte) (day uint32, pos store.Pos, ok bool) {
 	return uint32(d), store.Pos(p), ok && len(rest) == 0
 }
 
-// appendHistoryDay appends the start of all history keys of a day.
-func appendHistoryDay(dst []byte, day uint32) []byte {
-	return appendOrdered(append(dst, keyHistory, classDefault), uint64(day))
+// appendHistoryDay appends the start of all history keys of a class on a day.
+func appendHistoryDay(dst []byte, class store.Class, day uint32) []byte {
+	return appendOrdered(append(dst, keyHistory, byte(class)), uint64(day))
 }
 
 // appendHistoryPrefix appends the start of the history keys of a shadow on a day.
-func appendHistoryPrefix(dst []byte, day uint32, key twin.ShadowKey) []byte {
-	dst = appendHistoryDay(dst, day)
+func appendHistoryPrefix(dst []byte, class store.Class, day uint32, key twin.ShadowKey) []byte {
+	dst = appendHistoryDay(dst, class, day)
 	dst = appendName(dst, key.Thing)
 	return appendName(dst, key.Shadow)
 }
 
-func appendHistoryKey(dst []byte, day uint32, key twin.ShadowKey, seq twin.Seq) []byte {
-	return appendOrdered(appendHistoryPrefix(dst, day, key), uint64(seq))
+func appendHistoryKey(dst []byte, class store.Class, day uint32, key twin.ShadowKey, seq twin.Seq) []byte {
+	return appendOrdered(appendHistoryPrefix(dst, class, day, key), uint64(seq))
 }
 
 // historyDay returns the day in a history key.
@@ -119,8 +116,7 @@ func appendHeadKey(dst []byte, thing twin.ThingName) []byte {
 }
 
 func appendAnchorKey(dst []byte, thing twin.ThingName, seq twin.Seq) []byte {
-	dst = appendName(append(dst, keyAnchor), thing)
-	return appendOrdered(append(dst, classDefault), uint64(seq))
+	return appendOrdered(appendName(append(dst, keyAnchor), thing), uint64(seq))
 }
 
 func appendRecordKey(dst []byte, kind twin.RecordKind, key string) []byte {

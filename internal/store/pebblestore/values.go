@@ -26,11 +26,13 @@ func errDamaged(what string) error {
 type logEntry struct {
 	mark     bool // only says how far positions have been given out
 	shardSeq uint64
+	class    store.Class
 	day      uint32 // of the history key; never after the day of the log key
 	key      twin.ShadowKey
 	seq      twin.Seq
 }
 
+// The first byte of a log entry; that of an event has the class added.
 const (
 	logMark  = 0
 	logEvent = 1
@@ -40,7 +42,7 @@ func (e *logEntry) append(dst []byte, logDay uint32) []byte {
 	if e.mark {
 		return append(dst, logMark)
 	}
-	dst = append(dst, logEvent)
+	dst = append(dst, logEvent+byte(e.class))
 	dst = binary.AppendUvarint(dst, e.shardSeq)
 	dst = binary.AppendUvarint(dst, uint64(e.seq))
 	dst = binary.AppendUvarint(dst, uint64(logDay-e.day))
@@ -50,13 +52,14 @@ func (e *logEntry) append(dst []byte, logDay uint32) []byte {
 
 func parseLogEntry(b []byte, logDay uint32) (e logEntry, ok bool) {
 	f := fields{b: b}
-	switch f.byte() {
-	case logMark:
+	first := f.byte()
+	switch {
+	case first == logMark:
 		return logEntry{mark: true}, !f.bad && len(f.b) == 0
-	case logEvent:
-	default:
+	case first-logEvent > byte(store.ClassLog):
 		return e, false
 	}
+	e.class = store.Class(first - logEvent)
 	e.shardSeq = f.uvarint()
 	e.seq = twin.Seq(f.uvarint())
 	back := f.uvarint()

@@ -131,6 +131,7 @@ func testInvalid(t *testing.T, s *subject) {
 		"no event":          break1(func(m *store.Mutation) { m.Event = nil }),
 		"no document":       break1(func(m *store.Mutation) { m.Doc = nil }),
 		"head out of step":  break1(func(m *store.Mutation) { m.Head.Seq = 5 }),
+		"unknown class":     break1(func(m *store.Mutation) { m.Class = 200 }),
 		"anchor ahead":      break1(func(m *store.Mutation) { m.Anchor.Seq = 5 }),
 		"time before 1970":  break1(func(m *store.Mutation) { m.Head.Time = -1 }),
 		"empty record key":  records(twin.RecordWrite{Kind: twin.RecordSession, Value: []byte("v")}),

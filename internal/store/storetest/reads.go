@@ -243,6 +243,27 @@ func testEvents(t *testing.T, s *subject) {
 	}
 }
 
+// An event of another class is in the feed, but not in the history of the shadow.
+func testClasses(t *testing.T, s *subject) {
+	w := NewWorld(start)
+	key := twin.ShadowKey{Thing: "lamp"}
+	history := w.Mutation(key, `{}`, "one", true)
+	s.mustCommit(t, w, history)
+	other := w.Mutation(key, `{}`, "two", true)
+	other.Class = store.ClassLog
+	s.mustCommit(t, w, other)
+	events, err := s.Events(t.Context(), store.EventRange{Key: key, Limit: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "history", events, [][]byte{history.Event})
+	feed := s.feed(t, 0)
+	if len(feed) != 2 || string(feed[1].Event) != string(other.Event) {
+		t.Fatalf("the feed has %d entries, want both events", len(feed))
+	}
+	wantEqual(t, "head", s.head(t, "lamp"), other.Head)
+}
+
 func testFeed(t *testing.T, s *subject) {
 	w := NewWorld(start)
 	var want []store.FeedEntry

@@ -47,6 +47,7 @@ func run(t *testing.T, subjectOf func(t *testing.T) *subject) {
 		{"lists page", testPaging},
 		{"tombstones", testTombstones},
 		{"events by time", testEvents},
+		{"classes", testClasses},
 		{"feed", testFeed},
 		{"invalid mutations", testInvalid},
 		{"invalid limits", testLimits},
