@@ -27,12 +27,16 @@ var imports = map[string]rule{
 	"internal/store/storetest":   {[]string{"twin", "internal/store"}, "one suite for every store"},
 	"internal/store/pebblestore": {[]string{"twin", "internal/store"}, "a store knows nothing above the contract"},
 	"internal/engine":            {[]string{"twin", "internal/store"}, "the write path knows the contract, never a store or a door"},
+	"internal/feed":              {[]string{"twin"}, "the feed goes by events and positions, whatever keeps them"},
+	"internal/history":           {[]string{"twin", "internal/store"}, "reads the past through the contract"},
+	"internal/proof":             {[]string{"twin", "internal/store"}, "checks the past through the contract"},
 	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
 	"internal/door/awsiot":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
 	"internal/door/rest":         {[]string{"twin"}, "a door knows no other door and declares what it needs"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
+		"internal/feed", "internal/history", "internal/proof",
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},
@@ -43,9 +47,8 @@ var imports = map[string]rule{
 var engines = map[string]string{
 	"github.com/cockroachdb/pebble/":     "internal/store/pebblestore",
 	"github.com/go-json-experiment/json": "twin",
-	"github.com/danielgtaylor/huma/":     "internal/door/rest",
+	"github.com/goccy/go-yaml":           "internal/server",
 	"github.com/spf13/cobra":             "cmd/twofold",
-	"github.com/knadh/koanf/":            "internal/server",
 	"github.com/coder/websocket":         "internal/door/mqtt",
 }
 
