@@ -221,6 +221,9 @@ func (d *nodeDecoder) node(n *Node, stamped bool, depth int) {
 	}
 	if n.kind != kindObject && n.kind != kindArray {
 		n.text = text(d.take(size))
+		if n.kind == kindString && !isQuoted(n.text) || n.kind == kindNumber && size == 0 {
+			d.stop(errNode)
+		}
 		return
 	}
 	if depth > DepthLimit {
@@ -230,7 +233,9 @@ func (d *nodeDecoder) node(n *Node, stamped bool, depth int) {
 	n.kids = d.grab(size)
 	for i := range n.kids {
 		if n.kind == kindObject {
-			n.kids[i].key = text(d.bytes())
+			if n.kids[i].key = text(d.bytes()); !isQuoted(n.kids[i].key) {
+				d.stop(errNode)
+			}
 		}
 		d.node(&n.kids[i], n.kind == kindObject, depth+1)
 		if d.err != nil {
@@ -238,6 +243,8 @@ func (d *nodeDecoder) node(n *Node, stamped bool, depth int) {
 		}
 	}
 }
+
+func isQuoted(s string) bool { return len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' }
 
 // text shares the memory of b. It is the one place where this package trusts that
 // bytes handed over are not written to again; a copy for each shadow that is read

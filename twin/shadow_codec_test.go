@@ -115,6 +115,8 @@ func FuzzDecodeShadow(f *testing.F) {
 		b := s.AppendBinary(nil)
 		f.Add(b[1 : len(b)-4])
 	}
+	f.Add([]byte{2, 1, 2, 0x15, 0, 0x01}) // a name without quotes
+	f.Add([]byte{2, 1, 2, 0x15, 2, '"', '"', 0x14, 0, '"'})
 	f.Add([]byte{1, 1, 0xff, 0xff, 0xff, 0xff, 0xf, 0x05})
 	f.Add(append([]byte{2, 1, 0xc8, 1}, bytes.Repeat([]byte{0x15, 2, '"', '"'}, 200)...))
 	f.Fuzz(func(t *testing.T, body []byte) {
