@@ -11,7 +11,7 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// Retained messages: sent to new subscriptions with the flag [MQTT-3.3.1-8], replaced
+// Retained messages: sent to new subscriptions with the flag (3.1.1: [MQTT-3.3.1-8]), replaced
 // [MQTT-3.3.1-5], deleted by an empty payload [MQTT-3.3.1-6], and there after a
 // crash.
 func TestRetained(t *testing.T) {
@@ -23,7 +23,7 @@ func TestRetained(t *testing.T) {
 		for i, m := range []struct{ topic, payload string }{{"a/1", "old"}, {"a/1", "new"}, {"a/2", "gone"}, {"a/2", ""}, {"b", "b"}} {
 			c.publish(m.topic, m.payload, 1, uint16(i+1), retain)
 			if m.topic != "b" {
-				if p := c.expectPublish(); p.Retain { // [MQTT-3.3.1-9] in 3.1.1, [MQTT-3.3.1-12] in 5
+				if p := c.expectPublish(); p.Retain { // [MQTT-3.3.1-12], in 3.1.1 [MQTT-3.3.1-9]
 					t.Fatal("retain flag to an existing subscription")
 				} else {
 					c.puback(p.ID)

@@ -192,7 +192,7 @@ func (s *session) subscribe(c *conn, fresh []*subscription) (existed []bool, err
 }
 
 // sendRetained sends the retained messages of a new subscription, with the retain
-// flag set [MQTT-3.3.1-8]. Those for a persistent session are recorded first, like
+// flag set (3.1.1: [MQTT-3.3.1-8]). Those for a persistent session are recorded first, like
 // any other message.
 func (c *conn) sendRetained(sub *subscription) error {
 	o := &outgoing{b: c.b}

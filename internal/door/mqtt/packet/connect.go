@@ -83,7 +83,7 @@ func checkConnectFlags(v Version, flags byte) error {
 		return malformed("MQTT-3.1.2-13", "will retain without a will")
 	case v == V311 && flags&flagUsername == 0 && flags&flagPassword != 0:
 		// MQTT 3.1.1 only; version 5 allows a password alone.
-		return malformed("MQTT-3.1.2-22", "password without a user name")
+		return malformed("3.1.1: MQTT-3.1.2-22", "password without a user name")
 	}
 	return nil
 }
