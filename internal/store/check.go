@@ -53,8 +53,10 @@ func (m *Mutation) check() (int, error) {
 		return 0, invalid("%.140q is no shadow name", string(m.Shadow))
 	case len(m.Event) == 0:
 		return 0, invalid("the event of %s is empty", m.Thing)
-	case len(m.Doc) == 0:
+	case len(m.Doc) == 0 && (m.Live || m.Info != ShadowInfo{}):
 		return 0, invalid("the shadow of %s is empty", m.Thing)
+	case m.Class > ClassLog:
+		return 0, invalid("%d is no retention class", m.Class)
 	case m.Head.Seq != m.Expect+1:
 		return 0, invalid("the head of %s is at %d after one at %d", m.Thing, m.Head.Seq, m.Expect)
 	case m.Class > ClassLog:

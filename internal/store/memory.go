@@ -22,7 +22,7 @@ type Memory struct {
 	shardSeq [twin.ShardCount]uint64
 	heads    map[twin.ThingName]twin.Head
 	shadows  map[twin.ShadowKey]memoryShadow
-	events   map[twin.ShadowKey][]memoryEvent
+	events   map[memoryEventKey][]memoryEvent
 	feed     []FeedEntry
 	records  map[memoryRecordKey]twin.Record
 }
@@ -30,6 +30,11 @@ type Memory struct {
 type memoryShadow struct {
 	Shadow
 	live bool
+}
+
+type memoryEventKey struct {
+	class Class
+	key   twin.ShadowKey
 }
 
 type memoryEvent struct {
@@ -51,7 +56,7 @@ func NewMemory() *Memory {
 		fenced:  make(chan struct{}),
 		heads:   make(map[twin.ThingName]twin.Head),
 		shadows: make(map[twin.ShadowKey]memoryShadow),
-		events:  make(map[twin.ShadowKey][]memoryEvent),
+		events:  make(map[memoryEventKey][]memoryEvent),
 		records: make(map[memoryRecordKey]twin.Record),
 	}
 }
@@ -113,7 +118,9 @@ func (m *Memory) apply(mu *Mutation) {
 		shard := mu.Thing.Shard()
 		m.shardSeq[shard]++
 		m.heads[mu.Thing] = mu.Head
-		m.shadows[key] = memoryShadow{Shadow{Doc: bytes.Clone(mu.Doc), Info: mu.Info}, mu.Live}
+		if mu.Doc != nil {
+			m.shadows[key] = memoryShadow{Shadow{Doc: bytes.Clone(mu.Doc), Info: mu.Info}, mu.Live}
+		}
 		m.events[key] = append(m.events[key], memoryEvent{mu.Class, mu.Head.Time, event})
 		m.feed = append(m.feed, FeedEntry{Pos: m.pos, Shard: shard, ShardSeq: m.shardSeq[shard], Event: event})
 	}
@@ -202,7 +209,7 @@ func (m *Memory) Events(ctx context.Context, r EventRange) ([][]byte, error) {
 	}
 	defer m.mu.Unlock()
 	var events [][]byte
-	for _, e := range m.events[r.Key] {
+	for _, e := range m.events[memoryEventKey{ClassHistory, r.Key}] {
 		if e.class == ClassHistory && r.From <= e.time && (r.To == 0 || e.time < r.To) {
 			events = append(events, bytes.Clone(e.bytes))
 		}

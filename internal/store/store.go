@@ -45,7 +45,7 @@ type Mutation struct {
 	Head  twin.Head
 	// Shadow is the name of the shadow changed, Doc its new encoding (opaque to
 	// the store), Live whether it exists after the change (a tombstone does not).
-	// Info rides with the document.
+	// Info rides with the document. An event that changes no shadow has no Doc.
 	Shadow twin.ShadowName
 	Doc    []byte
 	Live   bool

@@ -99,7 +99,7 @@ func (o *Options) engine(fs vfs.FS, f *fence) *pebble.Options {
 		CacheSize:                   o.CacheBytes,
 		MemTableSize:                o.MemtableBytes,
 		MemTableStopWritesThreshold: memtablesMax,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                openFilesMax,
