@@ -93,11 +93,14 @@ func TestLoad_faults(t *testing.T) {
 		"a list":          {"- data\n", []string{"PATH:1: a mapping of settings is expected, such as data: ./twofold-data"}},
 		"not expanded":    {"http: {listen: \"$HOST:1\"}\n", []string{"PATH:1: http.listen: $HOST:1: the host name does not resolve; use 127.0.0.1:1"}},
 		"tls without certificate": {"mqtt: {tls_listen: 127.0.0.1:0}\n", []string{
-			"PATH:1: mqtt.tls_listen: TLS needs a certificate and its key; give --tls-cert FILE and --tls-key FILE"}},
+			"PATH:1: mqtt.tls_listen: TLS needs a certificate and its key; give --tls-cert FILE and --tls-key FILE",
+		}},
 		"certificate without tls": {"tls: {cert: a.pem}\n", []string{
-			"PATH:1: tls.cert: is set but nothing listens with TLS; give --mqtts ADDR or --wss ADDR"}},
+			"PATH:1: tls.cert: is set but nothing listens with TLS; give --mqtts ADDR or --wss ADDR",
+		}},
 		"client certificates without authorities": {"tls: {client_cert: required}\n", []string{
-			"PATH:1: tls.client_cert: needs the authorities that sign client certificates; give --client-ca FILE"}},
+			"PATH:1: tls.client_cert: needs the authorities that sign client certificates; give --client-ca FILE",
+		}},
 		"origin": {"http: {origins: [localhost]}\n", []string{`PATH:1: http.origins: "localhost" is not an origin such as http://localhost:3000`}},
 	} {
 		t.Run(name, func(t *testing.T) {
