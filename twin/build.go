@@ -1,14 +1,15 @@
 package twin
 
+import "bytes"
+
 // build makes the request's tree of what was scanned.
 func (s *scanner) build(req *Request) {
 	if s.oversize() {
 		req.oversize = true
 		return
 	}
-	req.text = string(s.text)
-	b := builder{tape: s.tape, text: req.text, slab: make([]Node, len(s.tape))}
-	req.nodes = len(s.tape)
+	req.text = bytes.Clone(s.text)
+	b := builder{tape: s.tape, text: text(req.text), slab: make([]Node, len(s.tape))}
 	root := &b.grab(1)[0]
 	b.fill(root)
 	req.state = root

@@ -63,7 +63,7 @@ func (r *Request) apply(next *Shadow, now Time) {
 		next.Desired, next.Reported = nil, nil // rule 4
 		return
 	}
-	m := merger{stamp: now.Seconds(), hint: r.nodes + 8}
+	m := merger{stamp: now.Seconds()}
 	next.Desired = m.section(next.Desired, r.state.find(keyDesired))
 	next.Reported = m.section(next.Reported, r.state.find(keyReported))
 }
@@ -88,12 +88,13 @@ func NewDelete(key ShadowKey, prev *Shadow, req *Request, now Time) (*Change, er
 }
 
 // Patch returns the "state" value of the request as compact JSON, for the event;
-// nil for a delete. Its values are written as they were sent.
+// nil for a delete. Its values are written as they were sent. The bytes belong to
+// the request: nobody writes to them.
 func (c *Change) Patch() []byte {
 	if c.Kind == EventDeleted {
 		return nil
 	}
-	return []byte(c.Request.text)
+	return c.Request.text
 }
 
 // HasDelta reports whether desired asks for something reported does not say. It is

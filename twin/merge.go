@@ -5,12 +5,15 @@ package twin
 type merger struct {
 	stamp int64
 	slab  []Node
-	hint  int // nodes to allocate when the slab is used up
 }
+
+// mergeSlabLen is how many nodes are allocated at least: about those of the small
+// objects in a section.
+const mergeSlabLen = 8
 
 func (m *merger) grab(n int) []Node {
 	if n > len(m.slab) {
-		m.slab = make([]Node, max(n, m.hint))
+		m.slab = make([]Node, max(n, mergeSlabLen))
 	}
 	nodes := m.slab[:n:n]
 	m.slab = m.slab[n:]
@@ -32,6 +35,8 @@ func (m *merger) section(old, patch *Node) *Node {
 	var members []Node
 	if old != nil {
 		members = old.kids
+	} else {
+		m.slab = make([]Node, patch.count()) // all of it is new, and there is no more
 	}
 	merged := m.members(members, patch.kids)
 	if len(merged) == 0 {
@@ -46,13 +51,14 @@ func (m *merger) section(old, patch *Node) *Node {
 // go to the end.
 func (m *merger) members(old, patch []Node) []Node {
 	room := len(old)
+	look := finder{nodes: old}
 	for i := range patch {
-		if patch[i].kind != kindNull {
+		if patch[i].kind != kindNull && look.find(patch[i].key) < 0 {
 			room++
 		}
 	}
 	merged := append(m.grab(room)[:0], old...)
-	look := finder{nodes: old}
+	look.next = 0
 	removed := false
 	for i := range patch {
 		p := &patch[i]

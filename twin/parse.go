@@ -42,6 +42,7 @@ type scanner struct {
 	lim   Limits
 	text  []byte
 	tape  []tapeNode
+	plain []byte // scratch
 	// sent is a size that the merged document will have at least: that of all that is
 	// sent but nulls, which delete, and objects, which merge. When it is over the
 	// limit, nothing more is written to text and tape.
@@ -191,15 +192,15 @@ func (s *scanner) token(req *Request) error {
 		s.report(rankToken, "Invalid clientToken")
 		return nil
 	}
-	plain, err := jsontext.AppendUnquote(nil, []byte(raw))
+	s.plain, err = jsontext.AppendUnquote(s.plain[:0], []byte(raw))
 	if err != nil {
 		return err
 	}
-	if len(plain) > s.lim.TokenBytesMax {
+	if len(s.plain) > s.lim.TokenBytesMax {
 		s.report(rankToken, "Invalid clientToken")
 		return nil
 	}
-	req.ClientToken, req.HasToken = string(plain), true
+	req.ClientToken, req.HasToken = string(s.plain), true
 	return nil
 }
 

@@ -11,6 +11,7 @@ const (
 	RecordQueued      RecordKind = 3 // one entry of a session's queue, by client id and number
 	RecordRetained    RecordKind = 4 // retained message, by topic
 	RecordIdempotency RecordKind = 5 // answer to an HTTP Idempotency-Key
+	RecordTwin        RecordKind = 6 // attributes of a twin, by thing
 )
 
 // Revision is the log position at which a record was last written.

@@ -15,8 +15,7 @@ type Request struct {
 	// state is what was sent: null, or an object with the sections sent, each null
 	// or an object. nil for a get or delete.
 	state *Node
-	text  string // state as compact JSON
-	nodes int    // in state
+	text  []byte // state as compact JSON; state shares it
 	// oversize: what is sent is alone larger than a document may be. There is no
 	// state then.
 	oversize bool
@@ -27,7 +26,7 @@ func (r *Request) ExpectedVersion() (v Version, ok bool) { return r.version, r.h
 
 // State returns the "state" that was sent, as compact JSON; empty for a get or a
 // delete.
-func (r *Request) State() string { return r.text }
+func (r *Request) State() string { return text(r.text) }
 
 // ParseRequest parses the body of an update. When it fails, the returned Request
 // is not nil and carries the clientToken if that could be read, to be echoed.
