@@ -17,13 +17,17 @@ func (c *committer) apply(g *group, j *job) {
 	if j.result.Err != nil { // its state could not be read
 		return
 	}
-	if !j.isUpdate() {
+	if !j.ofThing() {
 		j.mutation = len(g.mutations)
 		g.mutations = append(g.mutations, store.Mutation{Records: j.records})
 		g.bytes += recordsBytes(j.records)
 		return
 	}
 	c.pin(j)
+	if j.entry != nil {
+		c.append(g, j)
+		return
+	}
 	s := j.thing.find(j.update.Key.Shadow)
 	if c.repeated(g, j) {
 		return
@@ -71,7 +75,7 @@ func (c *committer) record(g *group, j *job, s *shadow, change *twin.Change) {
 	ev := twin.Event{
 		Thing: t.name, Shadow: s.name, Seq: seq, Kind: change.Kind,
 		Version: change.Current.Version, Time: change.Time,
-		Origin: j.update.Origin, Patch: change.Patch(),
+		Origin: j.update.Origin, Patch: change.Patch(), Model: t.attributes.Model,
 		Correlation: j.update.Request.ClientToken,
 	}
 	info := store.ShadowInfo{Seq: seq, SinceSnapshot: s.info.SinceSnapshot + 1, SnapshotDay: s.info.SnapshotDay}
@@ -79,18 +83,8 @@ func (c *committer) record(g *group, j *job, s *shadow, change *twin.Change) {
 		ev.Snapshot = doc
 		info.SinceSnapshot, info.SnapshotDay = 0, day
 	}
-	start := len(g.events)
-	g.events = ev.AppendBinary(g.events)
-	event := g.events[start:len(g.events):len(g.events)]
-
-	head := twin.Head{Seq: seq, Hash: t.head.Hash.Next(event), Time: change.Time}
-	j.mutation = len(g.mutations)
-	g.mutations = append(g.mutations, store.Mutation{
-		Thing: t.name, Expect: t.head.Seq, Event: event, Head: head,
-		Shadow: s.name, Doc: doc, Live: change.Current.Exists(), Info: info,
-		Anchor: anchorBefore(t.head, head),
-	})
-	m := &g.mutations[j.mutation]
+	m := c.link(g, j, &ev)
+	m.Shadow, m.Doc, m.Live, m.Info = s.name, doc, change.Current.Exists(), info
 	if p := c.engine.opts.Publisher; p != nil {
 		if j.outgoing = p.Stage(change); j.outgoing != nil {
 			m.Records = j.outgoing.Records()
@@ -99,12 +93,26 @@ func (c *committer) record(g *group, j *job, s *shadow, change *twin.Change) {
 	if j.update.IdempotencyKey != "" {
 		m.Records = append(m.Records, c.remember(j, change))
 	}
-	g.bytes += len(event) + len(doc) + recordsBytes(m.Records)
+	g.bytes += len(m.Event) + len(doc) + recordsBytes(m.Records)
 	j.shadow, j.doc = s, doc
 	j.result = twin.Result{Change: change, Version: change.Version}
 	c.cache.grow(t, int64(len(doc)-len(s.doc)))
-	t.head = head
 	s.doc, s.info, s.tree = doc, info, change.Current
+}
+
+// link adds the mutation of an event to a group and the event to its thing's chain.
+func (c *committer) link(g *group, j *job, ev *twin.Event) *store.Mutation {
+	t := j.thing
+	start := len(g.events)
+	g.events = ev.AppendBinary(g.events)
+	event := g.events[start:len(g.events):len(g.events)]
+	head := twin.Head{Seq: ev.Seq, Hash: t.head.Hash.Next(event), Time: ev.Time}
+	j.mutation = len(g.mutations)
+	g.mutations = append(g.mutations, store.Mutation{
+		Thing: t.name, Expect: t.head.Seq, Event: event, Head: head, Anchor: anchorBefore(t.head, head),
+	})
+	t.head = head
+	return &g.mutations[j.mutation]
 }
 
 func recordsBytes(ws []twin.RecordWrite) int {
@@ -136,16 +144,18 @@ type loader struct {
 	shadows []twin.ShadowKey
 }
 
+func (l *loader) empty() bool { return len(l.things) == 0 && len(l.shadows) == 0 }
+
 // prefetch reads the things and shadows of jobs that are not cached. If that fails
 // each job is tried alone, so that a thing that cannot be read hurts nobody else.
 func (c *committer) prefetch(jobs []*job) {
 	c.collect(jobs...)
-	if len(c.load.shadows) == 0 || c.read() == nil {
+	if c.load.empty() || c.read() == nil {
 		return
 	}
 	for _, j := range jobs {
 		c.collect(j)
-		if len(c.load.shadows) > 0 {
+		if !c.load.empty() {
 			j.result.Err = c.read()
 		}
 	}
@@ -155,14 +165,14 @@ func (c *committer) prefetch(jobs []*job) {
 func (c *committer) collect(jobs ...*job) {
 	c.load.things, c.load.shadows = c.load.things[:0], c.load.shadows[:0]
 	for _, j := range jobs {
-		if !j.isUpdate() {
+		if !j.ofThing() {
 			continue
 		}
 		t := c.cache.things[j.update.Key.Thing]
 		if t == nil {
 			c.load.things = append(c.load.things, j.update.Key.Thing)
 		}
-		if t == nil || t.find(j.update.Key.Shadow) == nil {
+		if j.isUpdate() && (t == nil || t.find(j.update.Key.Shadow) == nil) {
 			c.load.shadows = append(c.load.shadows, j.update.Key)
 		}
 	}
@@ -176,7 +186,7 @@ func (c *committer) read() error {
 	}
 	for i, name := range c.load.things {
 		if c.cache.things[name] == nil { // may be listed twice
-			c.cache.addThing(name, heads[i])
+			c.cache.addThing(name, heads[i], c.engine.attributes.of(name))
 		}
 	}
 	// A thing without events has no shadows either: nothing to read.

@@ -10,11 +10,13 @@ import (
 // thing is the cached state of one thing. The committer owns the working state
 // (what the updates in flight will make of it); readers see only what is durable.
 type thing struct {
-	name    twin.ThingName
-	head    twin.Head // working
-	shadows []*shadow // those touched so far, rarely more than one
-	pending int       // jobs in flight; a pending thing is not evicted
-	bytes   int64
+	name twin.ThingName
+	head twin.Head // working
+	// attributes is working too; it is never altered, only replaced.
+	attributes *twin.Attributes
+	shadows    []*shadow // those touched so far, rarely more than one
+	pending    int       // jobs in flight; a pending thing is not evicted
+	bytes      int64
 
 	newer, older *thing // neighbours in order of use
 }
@@ -77,8 +79,8 @@ func (t *thing) find(name twin.ShadowName) *shadow {
 }
 
 // addThing inserts a thing that was read from the store.
-func (c *cache) addThing(name twin.ThingName, head twin.Head) *thing {
-	t := &thing{name: name, head: head, bytes: thingOverheadBytes + int64(len(name))}
+func (c *cache) addThing(name twin.ThingName, head twin.Head, a *twin.Attributes) *thing {
+	t := &thing{name: name, head: head, attributes: a, bytes: thingOverheadBytes + int64(len(name))}
 	c.mu.Lock()
 	c.things[name] = t
 	c.mu.Unlock()

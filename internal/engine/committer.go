@@ -181,6 +181,9 @@ func (c *committer) finish(jobs []*job) {
 	}
 	c.cache.mu.Unlock()
 	for _, j := range jobs {
+		if j.attributes != nil {
+			c.engine.attributes.set(j.update.Key.Thing, j.attributes)
+		}
 		c.release(j)
 		if o := j.original; o != nil {
 			j.result = repeatOf(o.result)
@@ -191,6 +194,9 @@ func (c *committer) finish(jobs []*job) {
 		if j.outgoing != nil {
 			j.outgoing.Deliver()
 		}
+	}
+	if f := c.engine.opts.Committed; f != nil && len(jobs) > 0 {
+		f()
 	}
 }
 

@@ -37,6 +37,9 @@ type Options struct {
 	IdempotencyTTL time.Duration    // how long an Idempotency-Key is remembered; 24 h
 	Now            func() time.Time // the clock; nil is an error
 	Publisher      Publisher        // may be nil
+	// Committed is called after each group, when what it made is visible; it must
+	// not block. May be nil.
+	Committed func()
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -67,6 +70,7 @@ type Engine struct {
 	store      store.Store
 	opts       Options
 	committers []*committer
+	attributes attributeTable
 	lastTime   atomic.Int64 // newest commit time given out
 
 	stop     context.CancelFunc
@@ -86,6 +90,9 @@ func open(log *slog.Logger, s store.Store, opts Options, fp failpoints) (*Engine
 	}
 	e := &Engine{log: log, store: s, opts: opts, failures: fp}
 	if err := e.readLastTime(); err != nil {
+		return nil, err
+	}
+	if err := e.loadAttributes(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())

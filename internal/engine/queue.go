@@ -6,11 +6,14 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// job is one piece of work of a committer: an update of a twin, or record writes
-// that belong to no twin.
+// job is one piece of work of a committer: an update of a shadow, an event that is
+// not of a shadow, or record writes that belong to no twin.
 type job struct {
 	update twin.Update
 	done   func(twin.Result)
+
+	entry     *Entry // to be appended; update.Key names the thing
+	entryDone func(EntryResult)
 
 	records     []twin.RecordWrite
 	recordsDone func(error)
@@ -24,22 +27,32 @@ type job struct {
 	doc      []byte  // the shadow's document after it
 	original *job    // the job in flight that this one repeats
 
+	appended   twin.Event       // of an entry
+	attributes *twin.Attributes // of the thing after it, if it changes them
+
 	attempts int
 }
 
 func (j *job) isUpdate() bool { return j.done != nil }
 
+// ofThing reports whether the job needs the state of a thing.
+func (j *job) ofThing() bool { return j.recordsDone == nil }
+
 func (j *job) answer() {
-	if j.isUpdate() {
+	switch {
+	case j.isUpdate():
 		j.done(j.result)
-		return
+	case j.entryDone != nil:
+		j.entryDone(EntryResult{Event: j.appended, Written: j.mutation >= 0, Err: j.result.Err})
+	default:
+		j.recordsDone(j.result.Err)
 	}
-	j.recordsDone(j.result.Err)
 }
 
 func (j *job) reset() {
 	j.result, j.outgoing, j.mutation = twin.Result{}, nil, -1
 	j.thing, j.shadow, j.doc, j.original = nil, nil, nil, nil
+	j.appended, j.attributes = twin.Event{}, nil
 }
 
 // queue is the bounded list of jobs of one committer. Any goroutine puts, the

@@ -121,7 +121,8 @@ func (m *Memory) apply(mu *Mutation) {
 		if mu.Doc != nil {
 			m.shadows[key] = memoryShadow{Shadow{Doc: bytes.Clone(mu.Doc), Info: mu.Info}, mu.Live}
 		}
-		m.events[key] = append(m.events[key], memoryEvent{mu.Class, mu.Head.Time, event})
+		ek := memoryEventKey{mu.Class, key}
+		m.events[ek] = append(m.events[ek], memoryEvent{mu.Class, mu.Head.Time, event})
 		m.feed = append(m.feed, FeedEntry{Pos: m.pos, Shard: shard, ShardSeq: m.shardSeq[shard], Event: event})
 	}
 	for _, w := range mu.Records {
