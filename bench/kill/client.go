@@ -22,8 +22,22 @@ type phase struct {
 	killed atomic.Bool
 	// draining: send nothing new, and end when all is acknowledged.
 	draining bool
-	// connected counts clients whose connection was accepted.
-	connected atomic.Int64
+	// accepted counts connections that were accepted; halfway is closed when they are
+	// wanted. The time under load begins there, so that a machine that is slow to
+	// connect its clients does not kill an idle server.
+	accepted atomic.Int64
+	wanted   int64
+	halfway  chan struct{}
+}
+
+func newPhase(mqtt, http string, devices int) *phase {
+	return &phase{mqtt: mqtt, http: http, wanted: int64(devices+1) / 2, halfway: make(chan struct{})}
+}
+
+func (p *phase) connected() {
+	if p.accepted.Add(1) == p.wanted {
+		close(p.halfway)
+	}
 }
 
 // client is one of the programs that use the server; it keeps its state over the
@@ -169,7 +183,7 @@ func dialSession(ctx context.Context, p *phase, id string, established *bool, f 
 		f.add(session, "%s: the session was acknowledged and is gone", id)
 	}
 	*established = true
-	p.connected.Add(1)
+	p.connected()
 	return nc, r, nil
 }
 

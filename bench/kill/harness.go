@@ -29,6 +29,7 @@ type harness struct {
 	started time.Time
 
 	cycles    int
+	idle      int // of them, those in which nothing was acknowledged
 	underLoad time.Duration
 	reopen    []time.Duration // from exec to ready
 }
@@ -134,7 +135,7 @@ func (h *harness) subscribe(ctx context.Context) error {
 	return process.Kill()
 }
 
-func (h *harness) phase() *phase { return &phase{mqtt: h.server.MQTT, http: h.server.HTTP} }
+func (h *harness) phase() *phase { return newPhase(h.server.MQTT, h.server.HTTP, h.config.devices) }
 
 // cycle is one life of the server: start, check, load, kill.
 func (h *harness) cycle(ctx context.Context) error {
@@ -148,23 +149,45 @@ func (h *harness) cycle(ctx context.Context) error {
 	}
 	p := h.phase()
 	delay := h.config.killMin + time.Duration(h.rng.Int64N(int64(h.config.killMax-h.config.killMin)))
-	began := time.Now()
+	acked := h.oracle.acked()
 	wait := h.launch(ctx, p)
-	t := time.NewTimer(delay)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	case <-process.Exited():
-		h.faults.add(protocol, "the server ended by itself: %v", process.End())
-	}
+	began := h.load(ctx, p, process, delay)
 	p.killed.Store(true)
 	if err := process.Kill(); err != nil {
 		return err
 	}
 	h.underLoad += time.Since(began)
 	wait()
+	if h.oracle.acked() == acked {
+		h.idle++
+	}
 	return nil
+}
+
+// load waits until half of the devices are connected, then for the time given. It
+// returns when that time began.
+func (h *harness) load(ctx context.Context, p *phase, process *subject.Process, d time.Duration) (began time.Time) {
+	halfway := p.halfway
+	t := time.NewTimer(lifeMax)
+	defer t.Stop()
+	for began = time.Now(); ; {
+		select {
+		case <-halfway:
+			halfway = nil
+			began = time.Now()
+			t.Reset(d)
+		case <-t.C:
+			if halfway != nil {
+				h.faults.add(protocol, "half of the devices could not connect within %s", lifeMax)
+			}
+			return began
+		case <-ctx.Done():
+			return began
+		case <-process.Exited():
+			h.faults.add(protocol, "the server ended by itself: %v", process.End())
+			return began
+		}
+	}
 }
 
 // launch starts all clients for a phase and returns what waits for their end. They

@@ -20,6 +20,7 @@ type result struct {
 	Seed        uint64         `json:"seed"`
 	Plant       plant          `json:"plant,omitempty"`
 	Cycles      int            `json:"cycles"`
+	Idle        int            `json:"idle"`   // of them, those in which nothing was acknowledged
 	Result      string         `json:"result"` // green or red
 	Faults      map[string]int `json:"faults"`
 	Acked       uint64         `json:"acked"`
@@ -34,7 +35,7 @@ type result struct {
 func (h *harness) result(runErr error) result {
 	r := result{
 		Time: time.Now().UTC().Truncate(time.Second), Commit: subject.Commit(), Check: "kill",
-		Seed: h.config.seed, Plant: h.config.plant, Cycles: h.cycles, Result: "green",
+		Seed: h.config.seed, Plant: h.config.plant, Cycles: h.cycles, Idle: h.idle, Result: "green",
 		Faults: h.faults.counts(), Acked: h.oracle.acked(),
 	}
 	if runErr != nil {
@@ -61,9 +62,9 @@ func (h *harness) result(runErr error) result {
 func round(v float64) float64 { return float64(int64(v*10+0.5)) / 10 }
 
 func (r result) String() string {
-	return fmt.Sprintf("%s: %d kills, %d updates acknowledged (%.0f/s under load), %d lost, %d doubled, %d out of order, "+
+	return fmt.Sprintf("%s: %d kills (%d of an idle server), %d updates acknowledged (%.0f/s under load), %d lost, %d doubled, %d out of order, "+
 		"%d other faults; %d messages to watchers, %d of them repeats; reopen p50 %.0f ms, max %.0f ms; seed %d, commit %s",
-		r.Result, r.Cycles, r.Acked, r.AckedPerS, r.Faults[lost.String()], r.Faults[doubled.String()], r.Faults[inverted.String()],
+		r.Result, r.Cycles, r.Idle, r.Acked, r.AckedPerS, r.Faults[lost.String()], r.Faults[doubled.String()], r.Faults[inverted.String()],
 		r.Faults[invented.String()]+r.Faults[session.String()]+r.Faults[protocol.String()],
 		r.Messages, r.Repeats, r.ReopenP50MS, r.ReopenMaxMS, r.Seed, r.Commit)
 }
