@@ -21,7 +21,7 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-var errDisk = errors.New("injected disk error") //nolint:gochecknoglobals // never changed
+var errDisk = errors.New("injected disk error")
 
 // failing injects an error into the n-th file operation that it counts, and into all
 // after it if sticky.

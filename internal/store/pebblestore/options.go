@@ -15,7 +15,7 @@ import (
 // Defaults and fixed limits.
 const (
 	cacheBytesDefault    = 16 << 20
-	memtableBytesDefault = 16 << 20
+	memtableBytesDefault = 24 << 20
 	memtablesMax         = 4 // more full ones hold up commits
 	lowWaterBytesDefault = 64 << 20
 	intervalDefault      = time.Second
@@ -27,7 +27,7 @@ const (
 type Options struct {
 	Log           *slog.Logger  // nil: nothing is logged
 	CacheBytes    int64         // memory for blocks read from disk; 16 MiB
-	MemtableBytes uint64        // size at which what was committed is sorted and written to a file of its own; 16 MiB
+	MemtableBytes uint64        // size at which what was committed is sorted and written to a file of its own; 24 MiB
 	Interval      time.Duration // between looks at the free space, and between renewals of the head file; 1 s
 	// LowWaterBytes of free disk below which commits answer KindFull. It must leave
 	// room for what is in memory; 64 MiB and twice all memtables.
@@ -92,27 +92,28 @@ func (o Options) filled(dir string) Options {
 // engine returns Pebble's options. The cache's reference belongs to the caller.
 func (o *Options) engine(fs vfs.FS, f *fence) *pebble.Options {
 	opts := &pebble.Options{
-		FS:                          fs,
-		FormatMajorVersion:          pebble.FormatNewest,
-		Logger:                      &engineLogger{o.Log, f},
-		EventListener:               events(o.Log, f),
-		CacheSize:                   o.CacheBytes,
+		FS:                 fs,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             &engineLogger{o.Log, f},
+		EventListener:      events(o.Log, f),
+		// Pebble accounts for its memtables within the cache. Without room for them
+		// the cache would hold nothing at all.
+		CacheSize:                   o.CacheBytes + memtablesMax*int64(o.MemtableBytes),
 		MemTableSize:                o.MemtableBytes,
 		MemTableStopWritesThreshold: memtablesMax,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
-		LBaseMaxBytes:               64 << 20,
+		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                openFilesMax,
 		BytesPerSync:                1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
-	// Level 0 is written in the path of the commits, so its compression is the
-	// cheap one; from the next level on files are written once in the background
-	// and read for long.
+	// The last level holds nearly all and is read for long: it is packed well. What
+	// is above it is written again soon: it is packed fast.
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
-		c := pebble.UniformDBCompressionSettings(block.BalancedCompression)
+		c := pebble.UniformDBCompressionSettings(block.FastestCompression)
 		c.Name = "twofold"
-		c.Levels[0] = block.FastestCompression
+		c.Levels[len(c.Levels)-1] = block.BalancedCompression
 		return c
 	})
 	for i := range opts.Levels {

@@ -14,7 +14,7 @@ import (
 // its write, so that a reader knows whether it is durable.
 
 // castagnoli is the polynomial of every checksum on disk; the processor computes it.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // read only
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const hintBackup = "stop the server and restore the data folder from a backup"
 

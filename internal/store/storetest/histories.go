@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -96,12 +97,8 @@ func (h *historian) commit() []store.Mutation {
 	}
 	// Built on each other within the commit, but accepted only when committed.
 	draft := NewWorld(h.world.Now)
-	for k, v := range h.world.heads {
-		draft.heads[k] = v
-	}
-	for k, v := range h.world.infos {
-		draft.infos[k] = v
-	}
+	maps.Copy(draft.heads, h.world.heads)
+	maps.Copy(draft.infos, h.world.infos)
 	for i := range ms {
 		if h.rng.IntN(5) == 0 {
 			ms[i] = records(h.writes(1 + h.rng.IntN(3))...)

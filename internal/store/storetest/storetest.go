@@ -80,7 +80,7 @@ type subject struct {
 }
 
 // start is when the suite's worlds begin, an hour before midnight UTC.
-var start = twin.TimeOf(time.Date(2026, 11, 22, 23, 0, 0, 0, time.UTC)) //nolint:gochecknoglobals // read only
+var start = twin.TimeOf(time.Date(2026, 11, 22, 23, 0, 0, 0, time.UTC))
 
 func (s *subject) commit(t *testing.T, ms ...store.Mutation) []store.Outcome {
 	t.Helper()
