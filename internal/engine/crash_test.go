@@ -91,7 +91,7 @@ func crashOnce(t *testing.T, at engine.Failpoint, seed uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close() //nolint:errcheck // it never fails
+	defer e.Close()
 	for token, u := range w.sentThen {
 		if !w.ackedThen[token] {
 			if r := do(t, e, resent(u)); r.Err != nil {
