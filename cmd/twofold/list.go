@@ -102,7 +102,7 @@ func writeList(w io.Writer, twins iter.Seq2[client.Summary, error]) error {
 			seen = age(now.Sub(t.LastSeen)) + " ago"
 		}
 		if t.Delta != nil {
-			drift = "→ " + string(t.Delta)
+			drift = "→ " + safe(string(t.Delta))
 		}
 		if _, err := fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", t.DeviceID, version, seen, drift); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/twofold-iot/twofold/client"
 )
@@ -129,16 +130,30 @@ func timestamp(metadata json.RawMessage) int64 {
 func show(value json.RawMessage) string {
 	var s string
 	if value[0] != '"' || json.Unmarshal(value, &s) != nil {
-		return string(value)
+		return safe(string(value))
 	}
 	if s == "" || s == notSet || json.Valid([]byte(s)) || !plain(s) {
-		b, err := json.Marshal(s)
-		if err != nil {
-			return string(value)
-		}
-		return string(b)
+		return safe(string(appendString(nil, s)))
 	}
 	return s
+}
+
+// safe writes JSON with an escape for every character that a terminal might obey
+// instead of showing, such as U+009B and U+202E, which JSON lets through.
+func safe(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case printableRune(r):
+			b.WriteRune(r)
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		}
+	}
+	return b.String()
 }
 
 // plain reports whether s has only characters that a terminal shows as they are,

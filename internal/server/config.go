@@ -33,8 +33,12 @@ type HTTPConfig struct {
 
 // MQTTConfig is about the MQTT listeners.
 type MQTTConfig struct {
-	Listen    string
-	TLSListen string // empty: closed
+	Listen           string
+	TLSListen        string // empty: closed
+	ConnsMax         int
+	SessionsMax      int
+	SessionExpiryMax time.Duration
+	QueueLenMax      int // messages waiting in one session
 }
 
 // TLSConfig names the files of the TLS listeners.
@@ -49,6 +53,7 @@ type TLSConfig struct {
 type ShadowConfig struct {
 	DocumentBytesMax int
 	DepthMax         int
+	InFlightMax      int // unanswered requests of one thing; 0: no limit
 }
 
 // EngineConfig bounds the write path.
@@ -73,7 +78,13 @@ func Default() Config {
 			IdleTimeout:    2 * time.Minute,
 			HeaderBytesMax: 16 << 10,
 		},
-		MQTT:     MQTTConfig{Listen: "127.0.0.1:1883"},
+		MQTT: MQTTConfig{
+			Listen:           "127.0.0.1:1883",
+			ConnsMax:         1 << 16,
+			SessionsMax:      200_000,
+			SessionExpiryMax: 7 * 24 * time.Hour,
+			QueueLenMax:      1000,
+		},
 		Shadow:   ShadowConfig{DocumentBytesMax: 8192, DepthMax: 8},
 		Engine:   EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
 		Log:      LogConfig{Level: "info", Format: "text"},
@@ -104,12 +115,17 @@ func (c *Config) settings() []setting {
 		{"http.header_bytes_max", "", "most bytes of request headers", intValue{&c.HTTP.HeaderBytesMax, 4 << 10, 1 << 20}},
 		{"mqtt.listen", "mqtt", "`address` for MQTT; port 0 picks a free one", (*textValue)(&c.MQTT.Listen)},
 		{"mqtt.tls_listen", "mqtts", "`address` for MQTT over TLS; empty: closed", (*textValue)(&c.MQTT.TLSListen)},
+		{"mqtt.conns_max", "", "most MQTT connections, WebSocket included", intValue{&c.MQTT.ConnsMax, 1, 1 << 20}},
+		{"mqtt.sessions_max", "", "most MQTT sessions, connected or not", intValue{&c.MQTT.SessionsMax, 1, 10_000_000}},
+		{"mqtt.session_expiry_max", "", "longest life of a session without connection", durationValue{&c.MQTT.SessionExpiryMax, time.Second, 365 * 24 * time.Hour}},
+		{"mqtt.queue_len_max", "", "most messages waiting in one session", intValue{&c.MQTT.QueueLenMax, 1, 1 << 20}},
 		{"tls.cert", "tls-cert", "PEM `file` with the certificate (and chain) of the TLS listeners", (*textValue)(&c.TLS.Cert)},
 		{"tls.key", "tls-key", "PEM `file` with its private key", (*textValue)(&c.TLS.Key)},
 		{"tls.client_ca", "client-ca", "PEM `file` with the authorities that sign client certificates; empty: none are asked for", (*textValue)(&c.TLS.ClientCA)},
 		{"tls.client_cert", "client-cert", "with tls.client_ca, client certificates are `optional|required`; empty: required", choiceValue{&c.TLS.ClientCert, []string{"optional", "required", ""}}},
 		{"shadow.document_bytes_max", "", "most bytes of desired plus reported as compact JSON", intValue{&c.Shadow.DocumentBytesMax, 1 << 10, 64 << 10}},
 		{"shadow.depth_max", "", "deepest nesting of a shadow, its section being level 1", intValue{&c.Shadow.DepthMax, 6, 32}},
+		{"shadow.in_flight_max", "", "most unanswered requests of one thing by the AWS contract, which has 10; 0: no limit", intValue{&c.Shadow.InFlightMax, 0, 1 << 16}},
 		{"engine.queue_len_max", "", "updates waiting for each committer before callers are told that the queue is full", intValue{&c.Engine.QueueLenMax, 16, 1 << 20}},
 		{"engine.cache_bytes_max", "", "memory for cached shadows, in bytes or as 64MiB", bytesValue{&c.Engine.CacheBytesMax, 1 << 20, 1 << 40}},
 		{"log.level", "log-level", "least level that is logged: `debug|info|warn|error`", choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},

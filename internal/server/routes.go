@@ -9,12 +9,18 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
+// bodyRoom is how much longer than a shadow may be a REST request may be: a patch
+// can be longer than what it makes, with spaces, nulls and escapes.
+const bodyRoom = 64 << 10
+
 // handler splits requests between the doors. It is a switch and no ServeMux,
 // because a mux cleans paths and decodes %2F, which is part of a topic in the AWS
 // data plane.
 func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 	aws := s.aws.Handler()
-	api := rest.New(s.log, s.engine, rest.Options{Limits: limits})
+	api := rest.New(s.log, s.engine, rest.Options{
+		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
+	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case awsiot.Serves(r):

@@ -79,7 +79,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	// The engine stages what the AWS door makes of a change, the broker hands the
 	// door its publishes, and the door answers by way of both: so it is made first
 	// and connected last.
-	if s.aws, err = awsiot.New(log, awsiot.Options{}); err != nil {
+	if s.aws, err = awsiot.New(log, awsiot.Options{InFlightMax: c.Shadow.InFlightMax}); err != nil {
 		return s, err
 	}
 	limits := twin.Limits{DocumentBytesMax: c.Shadow.DocumentBytesMax, DepthMax: c.Shadow.DepthMax}
@@ -90,7 +90,10 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err != nil {
 		return s, fmt.Errorf("open engine: %w", err)
 	}
-	if s.broker, err = mqtt.Open(log, mqtt.Options{Handler: s.aws, Records: s.engine}); err != nil {
+	if s.broker, err = mqtt.Open(log, mqtt.Options{
+		Handler: s.aws, Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
+		SessionExpiryMax: c.MQTT.SessionExpiryMax, QueueLenMax: c.MQTT.QueueLenMax,
+	}); err != nil {
 		return s, fmt.Errorf("open mqtt door: %w", err)
 	}
 	s.aws.Connect(s.engine, s.broker, retained{s.broker})
