@@ -69,6 +69,11 @@ func TestAck_failure(t *testing.T) {
 			three.expectPuback(1, packet.Success)
 			second.done(r.err)
 			three.expectClosed(0) // the third is durable, but its PUBACK would be out of order
+			five.publish(update, "{}", 0, 0)
+			h.next(t).done(r.err)
+			if n := b.Stats().Refused; n != 3 {
+				t.Fatalf("%d refused", n)
+			}
 		})
 	}
 }

@@ -175,6 +175,17 @@ func (b *Broker) write(orderKey string, ws []twin.RecordWrite, done func(error))
 	}
 }
 
+// writeSoon records something and returns where the outcome will be.
+func (b *Broker) writeSoon(orderKey string, ws []twin.RecordWrite) <-chan error {
+	result := make(chan error, 1)
+	if len(ws) == 0 {
+		result <- nil
+		return result
+	}
+	b.write(orderKey, ws, func(err error) { result <- err })
+	return result
+}
+
 // Close tells the clients that the server stops, closes the listeners and the
 // connections, and waits for all goroutines and record writes. It may be called
 // twice. The records have to work until it returns.

@@ -47,7 +47,7 @@ func (c *conn) connect(body []byte) error {
 	if err != nil {
 		return c.refuse(err)
 	}
-	if err := c.durably(id, at.writes); err != nil {
+	if err := c.await(at.durable); err != nil {
 		// The session could not be recorded, so the client is not told that it is
 		// there.
 		return c.refuse(refused{connectReason(err)})
@@ -236,19 +236,19 @@ func willOf(p *packet.Connect) *will {
 	}
 }
 
-// durably writes records and waits for them. Only the reader calls it: a client
-// that has to wait for its session or subscription is not read meanwhile.
-func (c *conn) durably(orderKey string, ws []twin.RecordWrite) error {
-	if len(ws) == 0 {
-		return nil
+// await waits for records. Only the reader calls it: a client whose session or
+// subscription is being recorded is not read meanwhile.
+func (c *conn) await(durable <-chan error) error {
+	select {
+	case err := <-durable:
+		return err
+	default:
 	}
 	c.mu.Lock()
 	c.corked = false
 	c.kickLocked()
 	c.mu.Unlock()
-	result := make(chan error, 1)
-	c.b.write(orderKey, ws, func(err error) { result <- err })
-	err := <-result
+	err := <-durable
 	c.mu.Lock()
 	c.corked = true
 	c.mu.Unlock()

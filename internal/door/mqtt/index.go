@@ -217,25 +217,3 @@ func (n *node) matchBelow(dst []*subscription, rest string, more bool) []*subscr
 	dst = append(dst, n.here...)
 	return append(dst, n.rest...)
 }
-
-// matches reports whether one filter matches one topic; used for retained
-// messages.
-func matches(filter, topic string) bool {
-	if topic[:1] == "$" && (filter[:1] == "+" || filter[:1] == "#") {
-		return false // [MQTT-4.7.2-1]
-	}
-	for {
-		f, frest, fmore := strings.Cut(filter, "/")
-		if f == "#" {
-			return true
-		}
-		t, trest, tmore := strings.Cut(topic, "/")
-		if f != "+" && f != t {
-			return false
-		}
-		if !fmore || !tmore {
-			return fmore == tmore || fmore && frest == "#"
-		}
-		filter, topic = frest, trest
-	}
-}

@@ -42,6 +42,7 @@ type slot struct {
 // complete is the done function of the publish.
 func (sl *slot) complete(err error) {
 	c := sl.c
+	c.b.countRefused(err)
 	c.mu.Lock()
 	if sl.state != slotPending {
 		c.mu.Unlock()

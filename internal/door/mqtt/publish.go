@@ -39,14 +39,19 @@ func (c *conn) publish(h packet.Header, body []byte) error {
 		Properties: messageProperties(&p.Properties),
 	}
 	if p.QoS == 0 {
-		c.b.accept(&twin.Publish{Message: m, Origin: twin.Origin{Door: twin.DoorMQTT, Session: c.s.id}}, c.s, ignore)
+		c.b.accept(&twin.Publish{Message: m, Origin: twin.Origin{Door: twin.DoorMQTT, Session: c.s.id}}, c.s, c.b.countRefused)
 		return nil
 	}
 	return c.publishQoS1(p, m)
 }
 
-// ignore is the done function of a QoS 0 publish, whose sender expects no answer.
-func ignore(error) {}
+// countRefused is the done function of a QoS 0 publish, whose sender expects no
+// answer.
+func (b *Broker) countRefused(err error) {
+	if err != nil {
+		b.count.refused.Add(1)
+	}
+}
 
 func (c *conn) publishQoS1(p *packet.Publish, m twin.Message) error {
 	sl := &slot{c: c, pub: twin.Publish{Message: m, Origin: twin.Origin{

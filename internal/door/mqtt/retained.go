@@ -30,11 +30,87 @@ func (r *retained) record() twin.RecordWrite {
 	return w
 }
 
-// retainedSet holds the retained messages by topic.
+// retainedSet holds the retained messages: by topic, and in a tree by level, so that
+// a device that subscribes with a wildcard below its own name does not look at
+// those of the whole fleet.
 type retainedSet struct {
 	mu    sync.RWMutex
 	m     map[string]*retained
+	tree  retainedNode
 	bytes int64
+}
+
+// retainedNode is one level of topic names.
+type retainedNode struct {
+	children map[string]*retainedNode
+	here     *retained
+}
+
+// put sets or, with nil, deletes the message of a topic below n. The depth of the
+// recursion is bounded by packet.TopicLevelsMax.
+func (n *retainedNode) put(topic string, r *retained) {
+	level, rest, more := strings.Cut(topic, "/")
+	next := n.children[level]
+	if next == nil {
+		if r == nil {
+			return
+		}
+		if n.children == nil {
+			n.children = make(map[string]*retainedNode)
+		}
+		next = &retainedNode{}
+		n.children[level] = next
+	}
+	if more {
+		next.put(rest, r)
+	} else {
+		next.here = r
+	}
+	if next.here == nil && len(next.children) == 0 {
+		delete(n.children, level)
+	}
+}
+
+// match appends the messages below n that match the filter. Topics that begin with
+// "$" are never retained, so [MQTT-4.7.2-1] needs no thought here.
+func (n *retainedNode) match(dst []*retained, filter string) []*retained {
+	level, rest, more := strings.Cut(filter, "/")
+	switch level {
+	case "#":
+		return n.all(dst)
+	case "+":
+		for _, next := range n.children {
+			dst = next.matchBelow(dst, rest, more)
+		}
+	default:
+		if next := n.children[level]; next != nil {
+			dst = next.matchBelow(dst, rest, more)
+		}
+	}
+	return dst
+}
+
+func (n *retainedNode) matchBelow(dst []*retained, rest string, more bool) []*retained {
+	if more {
+		if rest == "#" && n.here != nil {
+			dst = append(dst, n.here) // "sport/#" matches "sport" too
+		}
+		return n.match(dst, rest)
+	}
+	if n.here != nil {
+		dst = append(dst, n.here)
+	}
+	return dst
+}
+
+func (n *retainedNode) all(dst []*retained) []*retained {
+	for _, next := range n.children {
+		if next.here != nil {
+			dst = append(dst, next.here)
+		}
+		dst = next.all(dst)
+	}
+	return dst
 }
 
 // newRetained prepares a message to be retained, within the limits.
@@ -67,6 +143,7 @@ func (x *retainedSet) set(r *retained) {
 	if old := x.m[r.Topic]; old != nil {
 		x.bytes -= int64(old.size())
 		delete(x.m, r.Topic)
+		x.tree.put(r.Topic, nil)
 	}
 	if len(r.Payload) == 0 {
 		return // [MQTT-3.3.1-7]
@@ -75,6 +152,7 @@ func (x *retainedSet) set(r *retained) {
 		x.m = make(map[string]*retained)
 	}
 	x.m[r.Topic] = r
+	x.tree.put(r.Topic, r)
 	x.bytes += int64(r.size())
 }
 
@@ -94,12 +172,7 @@ func (x *retainedSet) match(filter string) []*retained {
 		}
 		return nil
 	}
-	var list []*retained
-	for topic, r := range x.m {
-		if matches(filter, topic) {
-			list = append(list, r)
-		}
-	}
+	list := x.tree.match(nil, filter)
 	slices.SortFunc(list, func(a, b *retained) int { return strings.Compare(a.Topic, b.Topic) })
 	return list
 }

@@ -15,7 +15,9 @@ import (
 // subscription or a message is there.
 //
 // Locks are taken in the order Broker.mu, session.mu, conn.mu; index.mu and
-// janitor.mu are leaves.
+// janitor.mu are leaves. Writes of a session's own records are queued under
+// session.mu, so that they are in the order of what they record; what they call when they
+// are durable takes no lock of ours.
 type session struct {
 	b  *Broker
 	id string
@@ -54,7 +56,7 @@ func (s *session) persistent() bool { return s.expiry > 0 }
 type attached struct {
 	s       *session
 	present bool
-	writes  []twin.RecordWrite // to be durable before CONNACK
+	durable <-chan error // before CONNACK
 }
 
 // attach gives the connection its session: the one there is, or a new one. Another
@@ -86,32 +88,33 @@ func (b *Broker) attach(c *conn, id string, clean bool, expiry time.Duration) (a
 		} else {
 			out.s, out.present = old, true // [MQTT-3.1.2-5]
 			old.will = nil                 // [MQTT-3.1.3-9]
-			old.attachLocked(c, expiry)
+			out.durable = old.attachLocked(c, expiry, nil)
 		}
 		old.mu.Unlock()
 	}
 	if out.s == nil {
+		// Nobody else knows it before b.mu is free, so its own lock is not needed.
 		out.s = &session{b: b, id: id, subs: make(map[string]*subscription)}
-		out.s.attachLocked(c, expiry)
+		out.durable = out.s.attachLocked(c, expiry, parting.writes)
 		b.sessions[id] = out.s
 	}
-	if out.s.persistent() || out.s.stored {
-		out.writes = append(parting.writes, out.s.record(time.Time{}))
-	} else {
-		out.writes = parting.writes
-	}
-	out.s.stored = out.s.stored || out.s.persistent()
 	b.mu.Unlock()
 	b.publishWills(parting.wills)
 	return out, nil
 }
 
-func (s *session) attachLocked(c *conn, expiry time.Duration) {
+// attachLocked takes the connection and records it, after what an earlier session of
+// the client leaves to be removed.
+func (s *session) attachLocked(c *conn, expiry time.Duration, ws []twin.RecordWrite) <-chan error {
 	s.conn, s.online = c, false
 	s.expiry = expiry
 	s.endsAt, s.willAt = time.Time{}, time.Time{}
 	s.dropNoted, s.wasOnline = false, false
 	c.s = s
+	if s.stored = s.stored || s.persistent(); s.stored {
+		ws = append(ws, s.record(time.Time{}))
+	}
+	return s.b.writeSoon(s.id, ws)
 }
 
 // ending is what has to be done, outside of the locks, when a connection or a
@@ -144,17 +147,23 @@ func (b *Broker) detach(c *conn) {
 		parting.writes = append(parting.writes, s.record(b.opts.Now()))
 		b.janitor.schedule(s)
 	}
+	s.note(parting.writes)
 	s.mu.Unlock()
 	b.mu.Unlock()
-	if len(parting.writes) > 0 {
-		b.write(s.id, parting.writes, func(err error) {
-			if err != nil {
-				// Harmless: the session lives longer, or is there again, after a restart.
-				b.log.Warn("mqtt session state not recorded", slog.String("client", s.id), slog.Any("error", err))
-			}
-		})
-	}
 	b.publishWills(parting.wills)
+}
+
+// note records the end of a connection or a session, for which nobody waits.
+func (s *session) note(ws []twin.RecordWrite) {
+	if len(ws) == 0 {
+		return
+	}
+	s.b.write(s.id, ws, func(err error) {
+		if err != nil {
+			// Harmless: the session lives longer, or is there again, after a restart.
+			s.b.log.Warn("mqtt session state not recorded", slog.String("client", s.id), slog.Any("error", err))
+		}
+	})
 }
 
 // detachLocked ends the connection's part in the session. What was sent and not
@@ -230,15 +239,9 @@ func (b *Broker) due(s *session, now time.Time) time.Time {
 			next = s.willAt
 		}
 	}
+	s.note(parting.writes)
 	s.mu.Unlock()
 	b.mu.Unlock()
-	if len(parting.writes) > 0 {
-		b.write(s.id, parting.writes, func(err error) {
-			if err != nil {
-				b.log.Warn("mqtt session not removed from the store", slog.String("client", s.id), slog.Any("error", err))
-			}
-		})
-	}
 	b.publishWills(parting.wills)
 	return next
 }

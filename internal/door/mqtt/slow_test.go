@@ -14,7 +14,7 @@ import (
 // A subscriber that stops reading holds up nobody: QoS 0 for it is dropped and
 // counted, QoS 1 waits within the limit of its queue, and in the end it is cut.
 func TestSlow_subscriber(t *testing.T) {
-	b := start(t, mqtt.Options{OutBytesMax: 64 << 10, WriteTimeout: 2 * time.Second, QueueLenMax: 50})
+	b := start(t, mqtt.Options{OutBytesMax: 64 << 10, WriteTimeout: 500 * time.Millisecond, QueueLenMax: 50})
 	stuck, lively := b.client(packet.V311, "stuck"), b.client(packet.V311, "lively")
 	stuck.subscribe(1, "a", "b")
 	lively.subscribe(1, "a", "b")

@@ -7,7 +7,7 @@ type counters struct {
 	connects, takeovers, malformed, denied        atomic.Uint64
 	published, delivered                          atomic.Uint64
 	droppedQoS0, droppedFull, coalesced, tooLarge atomic.Uint64
-	expired, lost                                 atomic.Uint64
+	expired, lost, refused                        atomic.Uint64
 	conns                                         atomic.Int64
 	queuedBytes                                   atomic.Int64
 }
@@ -18,6 +18,7 @@ type Stats struct {
 	Takeovers   uint64 // connections closed because their client id connected again
 	Malformed   uint64 // connections closed for breaking the protocol
 	Denied      uint64 // publishes refused
+	Refused     uint64 // publishes that were allowed and could not be made durable, or found a queue full
 	Published   uint64 // publishes taken from clients
 	Delivered   uint64 // publishes sent to clients, repetitions included
 	DroppedQoS0 uint64 // QoS 0 messages not sent because a client reads too slowly
@@ -39,7 +40,7 @@ func (b *Broker) Stats() Stats {
 	sessions := len(b.sessions)
 	b.mu.Unlock()
 	return Stats{
-		Connects: n.connects.Load(), Takeovers: n.takeovers.Load(), Malformed: n.malformed.Load(), Denied: n.denied.Load(),
+		Connects: n.connects.Load(), Takeovers: n.takeovers.Load(), Malformed: n.malformed.Load(), Denied: n.denied.Load(), Refused: n.refused.Load(),
 		Published: n.published.Load(), Delivered: n.delivered.Load(),
 		DroppedQoS0: n.droppedQoS0.Load(), DroppedFull: n.droppedFull.Load(), Coalesced: n.coalesced.Load(),
 		TooLarge: n.tooLarge.Load(), Expired: n.expired.Load(), Lost: n.lost.Load(),

@@ -152,43 +152,56 @@ func (s *session) subscriptionCount() int {
 	return len(s.subs)
 }
 
-// subscribe records the subscriptions and puts them in force. existed tells which
-// replace one of the same filter [MQTT-3.8.4-3].
+// subscribe puts the subscriptions in force and records them; if that fails, they are
+// taken back. existed tells which replace one of the same filter [MQTT-3.8.4-3].
 func (s *session) subscribe(c *conn, fresh []*subscription) (existed []bool, err error) {
 	existed = make([]bool, len(fresh))
+	before := make([]*subscription, len(fresh))
 	var ws []twin.RecordWrite
 	s.mu.Lock()
-	keep := s.persistent() && s.conn == c
+	if s.gone {
+		s.mu.Unlock()
+		return existed, errStopped
+	}
 	for i, sub := range fresh {
 		if sub == nil {
 			continue
 		}
 		old := s.subs[sub.filter]
-		if existed[i] = old != nil; keep && (old == nil || *old != *sub) {
-			ws = append(ws, sub.record())
-		}
-	}
-	s.mu.Unlock()
-	if err := c.durably(s.id, ws); err != nil {
-		return existed, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gone || s.conn != c {
-		return existed, nil // taken over: nobody waits for the answer
-	}
-	for _, sub := range fresh {
-		if sub == nil {
-			continue
-		}
-		old := s.subs[sub.filter]
+		existed[i], before[i] = old != nil, old
 		if old != nil && *old == *sub {
 			continue
 		}
 		s.b.index.add(sub, old)
 		s.subs[sub.filter] = sub
+		if s.stored {
+			ws = append(ws, sub.record())
+		}
+	}
+	durable := s.b.writeSoon(s.id, ws)
+	s.mu.Unlock()
+	if err := c.await(durable); err != nil {
+		s.takeBack(fresh, before)
+		return existed, err
 	}
 	return existed, nil
+}
+
+func (s *session) takeBack(fresh, before []*subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, sub := range slices.Backward(fresh) { // a filter may be there twice
+		if sub == nil || s.subs[sub.filter] != sub {
+			continue
+		}
+		if before[i] != nil {
+			s.b.index.add(before[i], sub)
+			s.subs[sub.filter] = before[i]
+			continue
+		}
+		s.b.index.remove(sub)
+		delete(s.subs, sub.filter)
+	}
 }
 
 // sendRetained sends the retained messages of a new subscription, with the retain
@@ -203,7 +216,7 @@ func (c *conn) sendRetained(sub *subscription) error {
 		}
 		o.parts = append(o.parts, part{&r.message, o.entries(&r.message, []target{t})})
 	}
-	if err := c.durably(c.s.id, o.records); err != nil {
+	if err := c.await(c.b.writeSoon(c.s.id, o.records)); err != nil {
 		return fmt.Errorf("record retained messages for a session: %w", err)
 	}
 	o.Deliver()
@@ -237,8 +250,9 @@ func (c *conn) unsubscribe(body []byte) error {
 			ws = append(ws, twin.RecordWrite{Kind: twin.RecordSession, Key: subscriptionKey(s.id, sub.filter)})
 		}
 	}
+	durable := c.b.writeSoon(s.id, ws)
 	s.mu.Unlock()
-	if err := c.durably(s.id, ws); err != nil {
+	if err := c.await(durable); err != nil {
 		// After a crash the subscriptions would be back.
 		for i := range ack.Codes {
 			ack.Codes[i] = byte(packet.Unspecified)
