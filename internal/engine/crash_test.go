@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -136,13 +137,7 @@ type crashWorld struct {
 }
 
 func (w *crashWorld) crash(disk *vfs.MemFS, rnd *rand.Rand) {
-	w.ackedThen, w.sentThen = map[string]bool{}, map[string]twin.Update{}
-	for k := range w.acked {
-		w.ackedThen[k] = true
-	}
-	for k, u := range w.sent {
-		w.sentThen[k] = u
-	}
+	w.ackedThen, w.sentThen = maps.Clone(w.acked), maps.Clone(w.sent)
 	w.clone = disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rnd.IntN(101), RNG: rnd})
 }
 

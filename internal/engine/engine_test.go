@@ -121,8 +121,12 @@ func TestEngine_Submit_fullQueue(t *testing.T) {
 func TestEngine_Submit_badNames(t *testing.T) {
 	e := openEngine(t, store.NewMemory(), engine.Options{})
 	for _, key := range []twin.ShadowKey{
-		{}, {Thing: "a b"}, {Thing: "a+"}, {Thing: twin.ThingName(strings.Repeat("x", 129))},
-		{Thing: "a", Shadow: "b/c"}, {Thing: "a", Shadow: twin.ShadowName(strings.Repeat("x", 65))},
+		{},
+		{Thing: "a b"},
+		{Thing: "a+"},
+		{Thing: twin.ThingName(strings.Repeat("x", 129))},
+		{Thing: "a", Shadow: "b/c"},
+		{Thing: "a", Shadow: twin.ShadowName(strings.Repeat("x", 65))},
 	} {
 		err := e.Submit(twin.Update{Key: key, Request: parse(t, `{"state":{}}`)}, func(twin.Result) { t.Error("answered") })
 		if twin.Kind(err) != twin.KindInvalid {

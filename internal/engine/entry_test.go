@@ -59,8 +59,10 @@ func TestEngine_Append(t *testing.T) {
 func TestEngine_Append_refused(t *testing.T) {
 	e := openEngine(t, store.NewMemory(), engine.Options{})
 	for _, ev := range []twin.Event{
-		{Thing: "a b", Kind: twin.EventReported}, {Thing: "a"},
-		{Thing: "a", Kind: twin.EventUpdated}, {Thing: "a", Kind: twin.EventDeleted},
+		{Thing: "a b", Kind: twin.EventReported},
+		{Thing: "a"},
+		{Thing: "a", Kind: twin.EventUpdated},
+		{Thing: "a", Kind: twin.EventDeleted},
 	} {
 		if err := e.Append(engine.Entry{Event: ev}, nil); twin.Kind(err) != twin.KindInvalid {
 			t.Errorf("%+v: %v", ev, err)

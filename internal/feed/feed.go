@@ -11,6 +11,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -107,15 +108,17 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-h.wake:
 			err = h.follow(ctx)
 		case <-ctx.Done():
-			err = ctx.Err()
+			err = errStopped
 		}
 	}
 	h.end(err)
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil // whatever failed while it was stopping
 }
+
+var errStopped = errors.New("the server is stopping")
 
 func (h *Hub) end(err error) {
 	h.mu.Lock()
