@@ -57,7 +57,7 @@ func poisons() map[string]string {
 		"an invalid node of 100,000 bytes":      `{"state":{"` + repeat("n", 100_000) + `":1}}`,
 		"a token of 100,000 bytes":              `{"state":{},"clientToken":"` + repeat("t", 100_000) + `"}`,
 		"a version of 100,000 digits":           `{"state":{},"version":` + repeat("1", 100_000) + `}`,
-		"30,000 empty arrays":                   in("[" + repeat("[],", 30_000) + "[]]"),
+		"15,000 empty arrays":                   in("[" + repeat("[],", 15_000) + "[]]"),
 		"8,193 bytes":                           in(`"` + repeat("x", 8193-8) + `"`),
 		"120,000 bytes":                         in(`"` + repeat("x", 120_000) + `"`),
 		"not UTF-8 at the end of 100,000 bytes": in(`"`+repeat("x", 100_000)+`"`) + "\xff",
@@ -284,4 +284,35 @@ func FuzzParseRequest(f *testing.F) {
 			t.Fatalf("stored and read: %v", err)
 		}
 	})
+}
+
+// TestParseRequest_manyNames: a name given twice is found in objects of any size, at
+// any place, also where it is written in another way.
+func TestParseRequest_manyNames(t *testing.T) {
+	object := func(n int, extra string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"k%d":null,`, i)
+		}
+		return "{" + b.String() + extra + "}"
+	}
+	f := func(body string, want bool) {
+		t.Helper()
+		_, err := twin.ParseRequest([]byte(body), twin.Limits{})
+		if got := err == nil; got != want {
+			t.Errorf("%.80s…: got %v", body, err)
+		}
+	}
+	for _, n := range []int{1, 14, 15, 16, 17, 18, 31, 32, 33, 500} {
+		for _, twice := range []int{0, n / 2, n - 1} {
+			for _, name := range []string{`"k%d":1`, `"\u006b%d":1`} {
+				bad := object(n, fmt.Sprintf(name, twice))
+				f(`{"state":{"reported":`+bad+`}}`, false)
+				f(`{"state":{},"ignored":[`+bad+`]}`, false)
+				f(`{"state":{"reported":{"k1":{"a":`+object(20, `"k20":null`)+`,"b":`+bad+`}}}}`, false)
+			}
+		}
+		good := object(n, `"x":`+object(n, `"\u0078":`+object(n, `"k":null`)))
+		f(`{"state":{"desired":`+good+`,"reported":`+good+`},"ignored":`+good+`}`, true)
+	}
 }

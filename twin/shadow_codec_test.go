@@ -137,3 +137,41 @@ func FuzzDecodeShadow(f *testing.F) {
 		}
 	})
 }
+
+// TestDecodeShadow_refuses: bytes with the right checksum that no shadow has.
+func TestDecodeShadow_refuses(t *testing.T) {
+	f := func(what, want string, body []byte) {
+		t.Helper()
+		s, err := twin.DecodeShadow(sealed(body))
+		if want == "" {
+			if err != nil {
+				t.Errorf("%s: got %v", what, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, %v", what, s, err)
+		}
+	}
+	nested := func(levels int) []byte { // levels of {"":…}, the innermost {}
+		body := binary.AppendUvarint([]byte{2, 1}, uint64(levels))
+		body = append(body, bytes.Repeat([]byte{0x15, 2, '"', '"'}, levels-1)...)
+		return append(body, 0x05)
+	}
+	f("an empty object", "", nested(1))
+	f("128 levels", "", nested(128))
+	f("129 levels", "nested too deeply", nested(129))
+	f("10,000 levels", "nested too deeply", nested(10_000))
+	f("an unknown flag", "flags 0x12 are unknown", []byte{0x12, 1, 1, 5})
+	f("an unknown kind", "no such node", []byte{2, 1, 2, 0x15, 2, '"', '"', 7})
+	f("null", "no such node", []byte{2, 1, 2, 0x15, 2, '"', '"', 0, 0})
+	f("a section that is an array", "no such node", []byte{2, 1, 1, 0x06, 0})
+	f("a name without quotes", "no such node", []byte{2, 1, 2, 0x15, 1, 'a', 5})
+	f("a string without quotes", "no such node", []byte{2, 1, 2, 0x15, 2, '"', '"', 0x24, 0, 'a', 'b'})
+	f("a number without digits", "no such node", []byte{2, 1, 2, 0x15, 2, '"', '"', 0x03, 0})
+	f("true with a text", "no such node", []byte{2, 1, 2, 0x15, 2, '"', '"', 0x12, 0, 'a'})
+	f("an object with a stamp", "no such node", []byte{2, 1, 1, 0x0d})
+	f("fewer nodes than said", "number of nodes", []byte{2, 1, 1, 0x15, 2, '"', '"', 5})
+	f("more nodes than said", "number of nodes", []byte{2, 1, 2, 5})
+	f("more nodes than bytes", "number of nodes", []byte{2, 1, 0xff, 0xff, 3, 5})
+	f("bytes after the end", "number of nodes", []byte{2, 1, 1, 5, 0})
+	f("a node that is missing", "ends too early", []byte{2, 1, 2, 0x15, 2, '"', '"', 0x24, 0, '"'})
+}
