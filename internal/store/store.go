@@ -188,7 +188,7 @@ type Writer interface {
 	// An error means the fate of every mutation is UNKNOWN, never "no": the caller
 	// must read again before it answers anybody. The exceptions are errors of kind
 	// KindFull (see [Space]) and KindInvalid (see [Check]): nothing was written.
-	// Once the store is fenced after an I/O error each call fails with
+	// Once the store is fenced after an I/O error each call, reads too, fails with
 	// KindUnavailable. When ctx ends first the error is of that kind too, and the
 	// commit goes on by itself.
 	//

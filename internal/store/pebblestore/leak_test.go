@@ -1,6 +1,8 @@
 package pebblestore_test
 
 import (
+	"os"
+	"os/exec"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -9,9 +11,19 @@ import (
 	"github.com/twofold-iot/twofold/internal/store/storetest"
 )
 
-// Close ends every goroutine, so does a refused Open. (A fenced store parks some for
-// ever, on purpose: other tests leave those behind.)
+const alone = "TWOFOLD_TEST_ALONE"
+
+// Close ends every goroutine, so does a refused Open. It is tested in a process of its
+// own, for a fenced store parks some for ever, and other tests leave those behind.
 func TestClose_endsGoroutines(t *testing.T) {
+	if os.Getenv(alone) == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), alone+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
 	before := goleak.IgnoreCurrent()
 	dir := t.TempDir()
 	s, err := pebblestore.Open(dir, pebblestore.Options{})

@@ -147,7 +147,11 @@ func (l *engineLogger) Fatalf(format string, args ...any) {
 // events returns the listener for what goes wrong in the background.
 func events(log *slog.Logger, f *fence) *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: f.trip,
+		// Pebble would try again, at once and for ever.
+		BackgroundError: func(err error) {
+			f.trip(err)
+			_ = f.stop()
+		},
 		// The reader that met the damage gets the error. What is whole can still be
 		// read and written, so this alone does not stop the store.
 		DataCorruption: func(info pebble.DataCorruptionInfo) {

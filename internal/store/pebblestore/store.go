@@ -225,8 +225,12 @@ func (s *Store) readLogTail(c *counters) error {
 	return nil
 }
 
-// enter counts a reader; leave must follow unless there is an error.
+// enter counts a reader; exit must follow unless there is an error. A fenced store is
+// not read either: a parked goroutine may hold the lock a reader comes to need.
 func (s *Store) enter(ctx context.Context) error {
+	if err := s.fence.fault(); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return errGaveUp(ctx)
 	}
