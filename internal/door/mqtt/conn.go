@@ -28,19 +28,18 @@ type conn struct {
 	stopped atomic.Bool // what is read now is not handled any more
 
 	// Owned by the reader.
-	buf           []byte // buf[r:w] is read and not handled
-	r, w          int
-	used          int // bytes of the packet being handled
-	limit         int // longest packet now
-	keepAlive     time.Duration
-	readUntil     time.Time
-	pub           packet.Publish
-	aliases       []string // inbound topic aliases; index 0 is unused
-	lastTopic     string
-	will          *will
-	graceful      bool // DISCONNECT was read: no will
-	mayRepeat     bool // publishes with DUP may be repetitions from before this connection
-	sessionExpiry *time.Duration
+	buf       []byte // buf[r:w] is read and not handled
+	r, w      int
+	used      int // bytes of the packet being handled
+	limit     int // longest packet now
+	keepAlive time.Duration
+	readUntil time.Time
+	pub       packet.Publish
+	aliases   []string // inbound topic aliases; index 0 is unused
+	lastTopic string
+	will      *will
+	graceful  bool // DISCONNECT was read: no will
+	mayRepeat bool // publishes with DUP may be repetitions from before this connection
 
 	// Set by the reader before s.online; read by others after it.
 	version       packet.Version

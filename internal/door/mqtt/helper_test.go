@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sort"
@@ -119,9 +120,7 @@ func (f *fakeRecords) copy() *fakeRecords {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	g := newRecords()
-	for k, v := range f.m {
-		g.m[k] = v
-	}
+	maps.Copy(g.m, f.m)
 	return g
 }
 
