@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	cutsFlag = flag.Int("cuts", 0, "power cuts in TestPowerCuts; 0: 5,000, or 300 with -short or -race")
+	cutsFlag = flag.Int("cuts", 0, "power cuts in TestPowerCuts; 0: 5,000, or 150 with -short or -race")
 	seedFlag = flag.Uint64("seed", 0, "of the random tests; 0: by the clock")
 )
 
@@ -41,7 +41,7 @@ func TestPowerCuts(t *testing.T) {
 	if cuts == 0 {
 		cuts = 5000
 		if testing.Short() || raceEnabled {
-			cuts = 300
+			cuts = 150
 		}
 	}
 	r := powerCuts(t, seed(t), cuts, pebblestore.Options{})
@@ -57,7 +57,7 @@ func TestPowerCuts(t *testing.T) {
 // TestPowerCutsNoSync is the control: without sync the same cuts must lose something,
 // or the test above cannot fail.
 func TestPowerCutsNoSync(t *testing.T) {
-	r := powerCuts(t, seed(t), 100, pebblestore.Options{NoSync: true})
+	r := powerCuts(t, seed(t), 60, pebblestore.Options{NoSync: true})
 	t.Log(r.String())
 	if r.lost.Load() == 0 {
 		t.Fatal("without sync nothing was lost: this test cannot see a loss")
