@@ -65,11 +65,11 @@ func main() {
 	flag.Parse()
 	c.length = time.Duration(*seconds) * time.Second
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Stdout, c); err != nil {
+	err := run(ctx, os.Stdout, c)
+	stop()
+	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "ingest:", err)
-		stop()
-		os.Exit(1) //nolint:gocritic // exitAfterDefer: stop was called
+		os.Exit(1)
 	}
 }
 

@@ -2,7 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
+	"maps"
 	"testing"
 )
 
@@ -25,9 +25,7 @@ func (s *fakeShadow) apply(t *testing.T, payload []byte) {
 	}
 	for k, v := range u.State.Reported {
 		if k == "slot" {
-			for k, v := range v.(map[string]any) {
-				s.doc["slot"].(map[string]any)[k] = v
-			}
+			maps.Copy(s.doc["slot"].(map[string]any), v.(map[string]any))
 			continue
 		}
 		s.doc[k] = v
@@ -109,7 +107,7 @@ func TestThing_acknowledge(t *testing.T) {
 	}
 	for _, n := range []uint32{2, 3, 0} {
 		if th.acknowledge(n) == nil {
-			t.Fatal(fmt.Sprintf("acknowledged %d after 2 of 2", n))
+			t.Fatalf("acknowledged %d after 2 of 2", n)
 		}
 	}
 }
