@@ -51,6 +51,9 @@ func ParseEventKind(name string) (EventKind, bool) {
 	return EventKind(max(i, 0)), i > 0
 }
 
+// EventKindNames lists the names of all kinds.
+func EventKindNames() []string { return slices.Clone(eventKinds[1:]) }
+
 // OfShadow reports whether events of this kind change or record a shadow. The
 // others are only in the event log.
 func (k EventKind) OfShadow() bool {

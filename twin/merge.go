@@ -52,17 +52,19 @@ func (m *merger) section(old, patch *Node) *Node {
 func (m *merger) members(old, patch []Node) []Node {
 	room := len(old)
 	look := finder{nodes: old}
+	var few [32]int32 // most objects have no more members, and this is on the stack
+	places := few[:0]
 	for i := range patch {
-		if patch[i].kind != kindNull && look.find(patch[i].key) < 0 {
+		at := look.find(patch[i].key)
+		places = append(places, int32(at))
+		if at < 0 && patch[i].kind != kindNull {
 			room++
 		}
 	}
 	merged := append(m.grab(room)[:0], old...)
-	look.next = 0
 	removed := false
-	for i := range patch {
+	for i, at := range places {
 		p := &patch[i]
-		at := look.find(p.key)
 		if at < 0 {
 			if n, ok := m.fresh(p); ok {
 				merged = append(merged, n)
