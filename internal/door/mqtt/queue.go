@@ -51,6 +51,8 @@ type entry struct {
 	subIDs []uint32
 	id     uint16 // packet id; 0 until it is sent
 	dup    bool
+	// removed: a newer delta took its place, see admitLocked.
+	removed bool
 }
 
 // appendDeletes appends what removes the entry's records.
@@ -65,33 +67,49 @@ func (e *entry) appendDeletes(ws []twin.RecordWrite, client string) []twin.Recor
 	return ws
 }
 
-// The policy of a full queue, applied by admitLocked: first every delta that a newer delta of
-// the same shadow in the queue makes superfluous goes. If it is still full, a
-// delta is kept all the same while the bytes allow it, since after that there is
-// one per shadow; any other message is dropped, counted, and logged once per
-// absence of the client.
+// The policy of a full queue: first every delta that a newer delta of the same
+// shadow in the queue makes superfluous goes, and from then on, until the queue is
+// empty, a new delta takes the place of the one before. A delta is kept even above
+// QueueLenMax while the bytes allow it, since there is one per shadow; any other
+// message is dropped, counted, and logged once per absence of the client.
+//
+// An entry that goes is only marked, and left out when its turn comes, so that an
+// absent client with thousands of shadows costs the committers no search.
 
 // admitLocked makes room for a message and reports whether there is any. removed are
 // entries that went; their records are to be deleted.
 func (s *session) admitLocked(m *message) (removed []*entry, ok bool) {
-	o := &s.b.opts
-	over := func() bool {
-		return len(s.inflight)+len(s.waiting)-s.waitHead >= o.QueueLenMax || s.tooManyBytes(m)
-	}
-	if !over() {
+	if !s.overLocked(m) {
 		return nil, true
 	}
-	removed = s.coalesceLocked(m)
-	if !over() || m.isDelta() && !s.tooManyBytes(m) {
+	if s.latest == nil {
+		removed = s.coalesceLocked()
+	}
+	if m.isDelta() {
+		if old := s.latest[m.Topic]; old != nil && old.id == 0 {
+			s.removeLocked(old)
+			removed = append(removed, old)
+		}
+	}
+	if !s.overLocked(m) || m.isDelta() && !s.tooManyBytes(m) {
 		return removed, true
 	}
 	s.b.count.droppedFull.Add(1)
 	if !s.dropNoted {
 		s.dropNoted = true
 		s.b.log.Warn("mqtt queue of a session is full, messages are dropped",
-			slog.String("client", s.id), slog.Int("messages", len(s.waiting)-s.waitHead), slog.Int("bytes", s.bytes))
+			slog.String("client", s.id), slog.Int("messages", s.queuedLocked()), slog.Int("bytes", s.bytes))
 	}
 	return removed, false
+}
+
+// queuedLocked is the number of messages that are not acknowledged.
+func (s *session) queuedLocked() int {
+	return len(s.inflight) + len(s.waiting) - s.waitHead - s.removed
+}
+
+func (s *session) overLocked(m *message) bool {
+	return s.queuedLocked() >= s.b.opts.QueueLenMax || s.tooManyBytes(m)
 }
 
 func (s *session) tooManyBytes(m *message) bool {
@@ -100,37 +118,67 @@ func (s *session) tooManyBytes(m *message) bool {
 		s.b.count.queuedBytes.Load()+int64(m.size()) > o.QueueTotalBytesMax
 }
 
-// coalesceLocked removes each waiting delta that a newer one, or m, replaces.
-// Deltas that may have reached the client stay, as their packet ids are in use.
-func (s *session) coalesceLocked(m *message) []*entry {
-	newer := make(map[string]bool)
-	if m.isDelta() {
-		newer[m.Topic] = true
-	}
-	list := s.waiting[s.waitHead:]
-	var removed []*entry
-	for _, e := range slices.Backward(list) {
-		if e.id != 0 || !e.msg.isDelta() {
-			continue
-		}
-		if newer[e.msg.Topic] {
+// coalesceLocked removes each waiting delta that a newer one replaces, and notes the
+// newest of each shadow. Deltas that may have reached the client stay, as their
+// packet ids are in use.
+func (s *session) coalesceLocked() (removed []*entry) {
+	s.latest = make(map[string]*entry)
+	for _, e := range slices.Backward(s.waiting[s.waitHead:]) {
+		switch {
+		case e.removed || e.id != 0 || !e.msg.isDelta():
+		case s.latest[e.msg.Topic] == nil:
+			s.latest[e.msg.Topic] = e
+		default:
+			s.removeLocked(e)
 			removed = append(removed, e)
 		}
-		newer[e.msg.Topic] = true
 	}
-	s.dense = true
-	if len(removed) == 0 {
-		return nil
-	}
-	drop := make(map[*entry]bool, len(removed))
-	for _, e := range removed {
-		drop[e] = true
-		s.subBytes(e)
-	}
-	s.waiting = slices.DeleteFunc(slices.Clone(list), func(e *entry) bool { return drop[e] })
-	s.waitHead = 0
-	s.b.count.coalesced.Add(uint64(len(removed)))
 	return removed
+}
+
+func (s *session) removeLocked(e *entry) {
+	e.removed = true
+	s.removed++
+	s.subBytes(e)
+	s.b.count.coalesced.Add(1)
+}
+
+// appendLocked adds an entry to those that wait.
+func (s *session) appendLocked(e *entry) {
+	if gone := s.waitHead + s.removed; gone > acksKeep && gone > len(s.waiting)/2 {
+		kept := s.waiting[:0]
+		for _, w := range s.waiting[s.waitHead:] {
+			if !w.removed {
+				kept = append(kept, w)
+			}
+		}
+		clear(s.waiting[len(kept):])
+		s.waiting, s.waitHead, s.removed = kept, 0, 0
+	}
+	s.addBytes(e)
+	s.waiting = append(s.waiting, e)
+	if s.latest != nil && e.msg.isDelta() {
+		s.latest[e.msg.Topic] = e
+	}
+}
+
+// takeLocked removes the first entry of those that wait.
+func (s *session) takeLocked() {
+	e := s.waiting[s.waitHead]
+	s.waiting[s.waitHead] = nil
+	s.waitHead++
+	if e.removed {
+		s.removed--
+	} else if s.latest[e.msg.Topic] == e {
+		delete(s.latest, e.msg.Topic)
+	}
+	if s.waitHead < len(s.waiting) {
+		return
+	}
+	s.waiting, s.waitHead, s.latest = s.waiting[:0], 0, nil
+	if cap(s.waiting) > acksKeep {
+		s.waiting = nil
+	}
 }
 
 func (s *session) addBytes(e *entry) {
@@ -159,16 +207,7 @@ func (s *session) enqueue(e *entry) {
 		s.b.janitor.forget(s.id, e)
 		return
 	}
-	s.addBytes(e)
-	if s.waitHead > acksKeep && s.waitHead > len(s.waiting)/2 {
-		n := copy(s.waiting, s.waiting[s.waitHead:])
-		clear(s.waiting[n:])
-		s.waiting, s.waitHead = s.waiting[:n], 0
-	}
-	s.waiting = append(s.waiting, e)
-	if e.msg.isDelta() {
-		s.dense = false
-	}
+	s.appendLocked(e)
 	s.pumpLocked()
 }
 
@@ -179,7 +218,7 @@ func (s *session) hopeless(m *message) bool {
 	if s.gone {
 		return true
 	}
-	if !s.dense || m.isDelta() {
+	if s.latest == nil || m.isDelta() {
 		return false // what can be coalesced is seen when it is delivered
 	}
 	_, ok := s.admitLocked(m)
@@ -190,6 +229,10 @@ func (s *session) hopeless(m *message) bool {
 func (s *session) pumpLocked() {
 	for s.online && s.waitHead < len(s.waiting) && len(s.inflight) < s.conn.outFlightMax { // [MQTT-3.3.4-9]
 		e := s.waiting[s.waitHead]
+		if e.removed {
+			s.takeLocked()
+			continue
+		}
 		p, ok := s.outgoing(e)
 		if ok {
 			if e.id == 0 {
@@ -205,14 +248,7 @@ func (s *session) pumpLocked() {
 			s.subBytes(e)
 			s.b.janitor.forget(s.id, e)
 		}
-		s.waiting[s.waitHead] = nil
-		s.waitHead++
-	}
-	if s.waitHead == len(s.waiting) {
-		s.waiting, s.waitHead = s.waiting[:0], 0
-		if cap(s.waiting) > acksKeep {
-			s.waiting = nil
-		}
+		s.takeLocked()
 	}
 }
 

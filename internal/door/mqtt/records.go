@@ -344,8 +344,7 @@ func (b *Broker) loadQueues(ctx context.Context) error {
 			return nil
 		}
 		e.dup = s.wasOnline // it may have been sent [MQTT-3.3.1-1]
-		s.waiting = append(s.waiting, e)
-		s.addBytes(e)
+		s.appendLocked(e)
 		return nil
 	})
 	if err != nil {

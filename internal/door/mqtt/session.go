@@ -32,9 +32,10 @@ type session struct {
 	inflight  []*entry // sent, not acknowledged, in order
 	waiting   []*entry // not sent, in order; waiting[:waitHead] are gone
 	waitHead  int
-	bytes     int    // of the entries of both
-	dense     bool   // no waiting delta makes another superfluous
-	lastID    uint16 // packet id used last
+	bytes     int               // of the entries of both
+	removed   int               // of waiting: entries that are only left out yet
+	latest    map[string]*entry // newest waiting delta by topic, since the queue was full; nil: it was not
+	lastID    uint16            // packet id used last
 	orphans   []*slot
 	will      *will     // of the last connection, delayed
 	willAt    time.Time // when it is due
@@ -207,11 +208,15 @@ func (s *session) endLocked() ending {
 	}
 	for _, list := range [][]*entry{s.inflight, s.waiting[s.waitHead:]} {
 		for _, q := range list {
+			if q.removed {
+				continue // its records are being removed
+			}
 			e.writes = q.appendDeletes(e.writes, s.id)
 		}
 	}
 	s.b.count.queuedBytes.Add(-int64(s.bytes))
 	s.bytes, s.subs, s.inflight, s.waiting, s.waitHead, s.orphans = 0, nil, nil, nil, 0, nil
+	s.removed, s.latest = 0, nil
 	if s.will != nil {
 		e.wills = append(e.wills, s.will) // [MQTT-3.1.3-9]: the session ends before the delay
 		s.will = nil

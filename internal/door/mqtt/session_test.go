@@ -224,6 +224,36 @@ func TestSession_overflow(t *testing.T) {
 	check(crashed)
 }
 
+// An absent client with many shadows costs little: each delta replaces the one before
+// without a search. (Quadratic, this takes minutes.)
+func TestSession_manyShadows(t *testing.T) {
+	const shadows, rounds = 5000, 20
+	b := start(t, mqtt.Options{Records: newRecords(), QueueLenMax: 10})
+	c := b.client(packet.V311, "fleet", persistent)
+	c.subscribe(1, "$aws/things/+/shadow/update/delta")
+	c.disconnect()
+	for r := range rounds {
+		for i := range shadows {
+			send(b, fmt.Sprintf("$aws/things/t%d/shadow/update/delta", i), fmt.Sprint(r))
+		}
+	}
+	if s := b.Stats(); s.Coalesced != shadows*(rounds-1) || s.DroppedFull != 0 {
+		t.Fatalf("stats %+v", s)
+	}
+	c = b.client(packet.V311, "fleet", persistent)
+	for i := range shadows {
+		p := c.expectPublish()
+		if p.Topic != fmt.Sprintf("$aws/things/t%d/shadow/update/delta", i) || p.Payload != fmt.Sprint(rounds-1) {
+			t.Fatalf("message %d is %+v", i, p)
+		}
+		c.puback(p.ID)
+	}
+	c.ping()
+	if n := b.Stats().QueuedBytes; n != 0 {
+		t.Fatalf("%d bytes left", n)
+	}
+}
+
 // The bytes of a queue have a limit too.
 func TestSession_queueBytes(t *testing.T) {
 	b := start(t, mqtt.Options{Records: newRecords(), QueueBytesMax: 10_000})
