@@ -1,8 +1,3 @@
-// Package mqtt is the MQTT door: protocol 3.1.1 and 5 over TCP, TLS and WebSocket,
-// sessions, subscriptions, retained messages, wills, QoS 0 and 1.
-//
-// [Broker] is the whole of it. Messages on reserved topics go to a [Handler],
-// which acknowledges when the change is durable.
 package mqtt
 
 import (
