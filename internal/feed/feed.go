@@ -11,7 +11,6 @@ package feed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -118,7 +117,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	return nil // whatever failed while it was stopping
 }
 
-var errStopped = errors.New("the server is stopping")
+var errStopped = twin.NewError(twin.KindUnavailable, "The server is stopping")
 
 func (h *Hub) end(err error) {
 	h.mu.Lock()

@@ -20,6 +20,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 	aws := s.aws.Handler()
 	api := rest.New(s.log, s.engine, rest.Options{
 		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
+		Feed: restFeed{s.feed, feedLog{s.store}},
 	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

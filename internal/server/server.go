@@ -14,6 +14,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/engine"
+	"github.com/twofold-iot/twofold/internal/feed"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -45,6 +46,10 @@ type Server struct {
 	aws    *awsiot.Door
 	engine *engine.Engine
 	broker *mqtt.Broker
+	feed   *feed.Hub
+	// stopFeed ends the feed and so all streams; following waits for that.
+	stopFeed  context.CancelFunc
+	following sync.WaitGroup
 
 	sockets []*socket
 	https   []*http.Server
@@ -76,6 +81,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if s.store, err = pebblestore.Open(c.Data, stored); err != nil {
 		return s, fmt.Errorf("open store: %w", err)
 	}
+	s.startFeed()
 	// The engine stages what the AWS door makes of a change, the broker hands the
 	// door its publishes, and the door answers by way of both: so it is made first
 	// and connected last.
@@ -85,7 +91,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	limits := twin.Limits{DocumentBytesMax: c.Shadow.DocumentBytesMax, DepthMax: c.Shadow.DepthMax}
 	s.engine, err = engine.Open(log, s.store, engine.Options{
 		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
-		Now: time.Now, Publisher: s.aws,
+		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake,
 	})
 	if err != nil {
 		return s, fmt.Errorf("open engine: %w", err)
@@ -187,6 +193,10 @@ func (s *Server) takeDown(ctx context.Context) error {
 			_ = l.Close() // no new devices; those connected stay until the broker closes
 		}
 	}
+	if s.stopFeed != nil {
+		s.stopFeed() // streams have no end of their own
+		s.following.Wait()
+	}
 	// Half of the time is for requests in flight, the rest for what comes after.
 	ctx, cancel := context.WithTimeout(ctx, s.config.StopTime/2)
 	defer cancel()
@@ -213,6 +223,18 @@ func (s *Server) takeDown(ctx context.Context) error {
 		errs = append(errs, s.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// startFeed makes the feed follow the log.
+func (s *Server) startFeed() {
+	s.feed = feed.NewHub(feedLog{s.store}, feed.Options{})
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopFeed = stop
+	s.following.Go(func() {
+		if err := s.feed.Run(ctx); err != nil {
+			s.log.Error("feed has ended", slog.String("error", err.Error()))
+		}
+	})
 }
 
 func (s *Server) newHTTPServer(h http.Handler, l *socket) *http.Server {

@@ -22,6 +22,7 @@ type Options struct {
 	Limits       twin.Limits   // of shadows, those of the engine
 	BodyBytesMax int64         // longest request body; 65536
 	NewID        func() string // makes a request id; 26 random letters and digits
+	Feed         Feed          // nil: there is no stream
 }
 
 // Limits of this door.
@@ -82,6 +83,9 @@ func (d *door) routes(mux *http.ServeMux) {
 			}
 		}
 		mux.Handle(path.pattern, d.wrap(methodNotAllowed(allow)))
+	}
+	if d.opts.Feed != nil {
+		mux.Handle("GET /api/v1/stream", d.wrap(d.stream))
 	}
 	mux.Handle("/", d.wrap(noRoute))
 	mux.HandleFunc("GET /problems/{name}", servePage)

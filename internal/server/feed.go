@@ -1,0 +1,79 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twofold-iot/twofold/internal/door/rest"
+	"github.com/twofold-iot/twofold/internal/feed"
+	"github.com/twofold-iot/twofold/internal/store"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// feedLog shows the store's log to the feed.
+type feedLog struct {
+	store.Store
+}
+
+func (l feedLog) Feed(ctx context.Context, after feed.Cursor, limit int) ([]feed.Raw, error) {
+	entries, err := l.Store.Feed(ctx, store.Pos(after), limit)
+	if err != nil {
+		return nil, err
+	}
+	raw := make([]feed.Raw, len(entries))
+	for i, e := range entries {
+		raw[i] = feed.Raw{Cursor: feed.Cursor(e.Pos), Event: e.Event}
+	}
+	return raw, nil
+}
+
+func (l feedLog) Head(ctx context.Context) (feed.Cursor, error) {
+	pos, err := l.Store.Head(ctx)
+	return feed.Cursor(pos), err
+}
+
+// Oldest is the beginning as long as nothing expires.
+func (l feedLog) Oldest(context.Context) (feed.Cursor, error) { return 0, nil }
+
+// restFeed shows the feed to the REST door.
+type restFeed struct {
+	hub *feed.Hub
+	log feedLog
+}
+
+func (f restFeed) Head(ctx context.Context) (uint64, error) {
+	c, err := f.log.Head(ctx)
+	return uint64(c), err
+}
+
+func (f restFeed) Subscribe(ctx context.Context, after uint64, q rest.FeedFilter) (rest.FeedReader, error) {
+	r, err := f.hub.Subscribe(ctx, feed.Cursor(after), feed.Filter(q))
+	var gone *feed.GoneError
+	if errors.As(err, &gone) {
+		return nil, &twin.Error{
+			Kind: twin.KindInvalid, Message: "The events after this position have expired",
+			Hint: "read the current states and start again without Last-Event-ID", Err: err,
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to the feed: %w", err)
+	}
+	return restReader{r}, nil
+}
+
+type restReader struct{ *feed.Reader }
+
+func (r restReader) Cursor() uint64 { return uint64(r.Reader.Cursor()) }
+
+func (r restReader) Next(ctx context.Context) ([]rest.FeedEntry, error) {
+	page, err := r.Reader.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]rest.FeedEntry, len(page))
+	for i := range page {
+		entries[i] = rest.FeedEntry{Cursor: uint64(page[i].Cursor), Event: page[i].Event}
+	}
+	return entries, nil
+}
