@@ -107,7 +107,7 @@ func (s *scanner) request(req *Request, update bool) error {
 	err := s.top(req)
 	if err == nil {
 		// Anything after the document, even a second one, is a fault (row 24).
-		if _, err = s.dec.ReadToken(); err == io.EOF {
+		if _, err = s.dec.ReadToken(); errors.Is(err, io.EOF) {
 			return s.fault
 		}
 		err = errNotJSON
