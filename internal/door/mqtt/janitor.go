@@ -32,24 +32,30 @@ type janitor struct {
 	writes  sync.WaitGroup
 }
 
-type appointment struct {
-	at time.Time
-	s  *session
-}
-
-type timeHeap []appointment
+// timeHeap is sessions by when to look at them; each is in it once at most.
+type timeHeap []*session
 
 func (h timeHeap) Len() int           { return len(h) }
-func (h timeHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h timeHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *timeHeap) Push(x any)        { *h = append(*h, x.(appointment)) }
+func (h timeHeap) Less(i, j int) bool { return h[i].lookAt.Before(h[j].lookAt) }
+func (h timeHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i+1, j+1
+}
+
+func (h *timeHeap) Push(x any) {
+	s := x.(*session)
+	*h = append(*h, s)
+	s.place = len(*h)
+}
+
 func (h *timeHeap) Pop() any {
 	old := *h
 	n := len(old) - 1
-	x := old[n]
-	old[n] = appointment{}
+	s := old[n]
+	old[n] = nil
 	*h = old[:n]
-	return x
+	s.place = 0
+	return s
 }
 
 func (j *janitor) init(b *Broker) {
@@ -95,9 +101,23 @@ func (j *janitor) schedule(s *session) {
 func (j *janitor) at(s *session, at time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	heap.Push(&j.times, appointment{at, s})
-	if j.times[0].s == s {
+	s.lookAt = at
+	if s.place > 0 {
+		heap.Fix(&j.times, s.place-1)
+	} else {
+		heap.Push(&j.times, s)
+	}
+	if j.times[0] == s {
 		j.nudge()
+	}
+}
+
+// cancel forgets a session that has a connection again, or has ended.
+func (j *janitor) cancel(s *session) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s.place > 0 {
+		heap.Remove(&j.times, s.place-1)
 	}
 }
 
@@ -129,15 +149,13 @@ func (j *janitor) run() {
 func (j *janitor) work(now time.Time) time.Duration {
 	for {
 		j.mu.Lock()
-		if len(j.times) == 0 || j.times[0].at.After(now) {
+		if len(j.times) == 0 || j.times[0].lookAt.After(now) {
 			j.mu.Unlock()
 			break
 		}
-		s := heap.Pop(&j.times).(appointment).s
+		s := heap.Pop(&j.times).(*session)
 		j.mu.Unlock()
-		if next := j.b.due(s, now); !next.IsZero() {
-			j.at(s, next)
-		}
+		j.b.due(s, now)
 	}
 	j.mu.Lock()
 	due := !j.flushAt.IsZero() && !j.flushAt.After(now)
@@ -149,7 +167,7 @@ func (j *janitor) work(now time.Time) time.Duration {
 	defer j.mu.Unlock()
 	wait := time.Hour
 	if len(j.times) > 0 {
-		wait = min(wait, j.times[0].at.Sub(now))
+		wait = min(wait, j.times[0].lookAt.Sub(now))
 	}
 	if !j.flushAt.IsZero() {
 		wait = min(wait, j.flushAt.Sub(now))

@@ -41,6 +41,8 @@ type session struct {
 	willAt    time.Time // when it is due
 	endsAt    time.Time // when the session expires
 	wasOnline bool      // loaded, and connected when the process ended
+	lookAt    time.Time // guarded by janitor.mu, as is place: see timeHeap
+	place     int       // in the heap, from 1; 0: not in it
 	dropNoted bool      // a drop was logged since the last connection
 }
 
@@ -109,6 +111,7 @@ func (b *Broker) attach(c *conn, id string, clean bool, expiry time.Duration) (a
 func (s *session) attachLocked(c *conn, expiry time.Duration, ws []twin.RecordWrite) <-chan error {
 	s.conn, s.online = c, false
 	s.expiry = expiry
+	s.b.janitor.cancel(s)
 	s.endsAt, s.willAt = time.Time{}, time.Time{}
 	s.dropNoted, s.wasOnline = false, false
 	c.s = s
@@ -197,6 +200,7 @@ func (s *session) detachLocked(c *conn, takeover bool) ending {
 func (s *session) endLocked() ending {
 	var e ending
 	s.gone = true
+	s.b.janitor.cancel(s)
 	for _, sub := range s.subs {
 		s.b.index.remove(sub)
 	}
@@ -224,31 +228,26 @@ func (s *session) endLocked() ending {
 	return e
 }
 
-// due does what time has brought to a session without connection, and returns
-// when to look again; zero: never.
-func (b *Broker) due(s *session, now time.Time) time.Time {
+// due does what time has brought to a session without connection.
+func (b *Broker) due(s *session, now time.Time) {
 	b.mu.Lock()
 	s.mu.Lock()
 	var parting ending
-	next := time.Time{}
 	switch {
 	case s.gone || s.conn != nil:
 	case !now.Before(s.endsAt):
 		parting = s.endLocked()
 		delete(b.sessions, s.id)
 	default:
-		next = s.endsAt
 		if s.will != nil && !now.Before(s.willAt) {
 			parting.wills, s.will = []*will{s.will}, nil
-		} else if s.will != nil && s.willAt.Before(next) {
-			next = s.willAt
 		}
+		b.janitor.schedule(s)
 	}
 	s.note(parting.writes)
 	s.mu.Unlock()
 	b.mu.Unlock()
 	b.publishWills(parting.wills)
-	return next
 }
 
 // publishWills publishes wills. A will on a reserved topic is ignored by the
