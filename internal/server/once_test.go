@@ -32,7 +32,7 @@ func TestDoors_oneWins(t *testing.T) {
 	c, ctx := r.client(t), context.Background()
 	d := connect(t, "tcp://"+r.addr(t, "mqtt"), nil)
 	d.subscribe(t, lamp+"/accepted")
-	for version := twin.Version(0); version < rounds; version++ {
+	for version := range twin.Version(rounds) {
 		if version == 0 {
 			if _, err := c.PatchDesired(ctx, "lamp-1", json.RawMessage(`{"n":0}`), client.ChangeOptions{}); err != nil {
 				t.Fatal(err)
