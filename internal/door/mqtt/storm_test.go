@@ -13,7 +13,7 @@ import (
 
 // The same clients that come and go again and again cost no more each time.
 func TestStorm_flat(t *testing.T) {
-	const clients, rounds, slack = 500, 8, 64 << 10
+	const clients, rounds, slack = 300, 6, 512 << 10
 	b := start(t, mqtt.Options{Records: newRecords()})
 	var first, last uint64
 	for range rounds {
@@ -29,8 +29,14 @@ func TestStorm_flat(t *testing.T) {
 	if last > first+slack && !raceEnabled {
 		t.Fatalf("grew by %d bytes in %d reconnects", last-first, clients*(rounds-1))
 	}
-	if n := b.Stats().Sessions; n != clients {
-		t.Fatalf("%d sessions", n)
+	if n := b.Stats().Sessions; n != clients || b.Appointments() != clients {
+		t.Fatalf("%d sessions, %d appointments", n, b.Appointments())
+	}
+	for i := range clients {
+		b.client(packet.V311, fmt.Sprint("c", i)) // clean: the old session ends
+	}
+	if n := b.Appointments(); n != 0 {
+		t.Fatalf("%d appointments for sessions that have ended", n)
 	}
 }
 
