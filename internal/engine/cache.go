@@ -28,7 +28,7 @@ type shadow struct {
 	name twin.ShadowName
 	doc  []byte // working; nil: never existed
 	info store.ShadowInfo
-	tree *twin.Shadow // working, decoded; kept only while updates are in flight
+	tree *twin.Shadow // doc decoded; dropped when a group with this shadow is settled
 
 	durable []byte // guarded by cache.mu
 }

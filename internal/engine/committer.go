@@ -177,6 +177,7 @@ func (c *committer) finish(jobs []*job) {
 	for _, j := range jobs {
 		if j.shadow != nil {
 			j.shadow.durable = j.doc
+			j.shadow.tree = nil // it holds on to the requests it was made of
 		}
 	}
 	c.cache.mu.Unlock()
@@ -202,15 +203,8 @@ func (c *committer) finish(jobs []*job) {
 
 // release unpins the thing of a job.
 func (c *committer) release(j *job) {
-	t := j.thing
-	if t == nil {
-		return
-	}
-	t.pending--
-	if t.pending == 0 {
-		for _, s := range t.shadows {
-			s.tree = nil
-		}
+	if j.thing != nil {
+		j.thing.pending--
 	}
 }
 

@@ -21,6 +21,7 @@ type Memory struct {
 	pos      Pos
 	shardSeq [twin.ShardCount]uint64
 	heads    map[twin.ThingName]twin.Head
+	anchors  map[twin.ThingName][]twin.Head
 	shadows  map[twin.ShadowKey]memoryShadow
 	events   map[memoryEventKey][]memoryEvent
 	feed     []FeedEntry
@@ -55,6 +56,7 @@ func NewMemory() *Memory {
 	return &Memory{
 		fenced:  make(chan struct{}),
 		heads:   make(map[twin.ThingName]twin.Head),
+		anchors: make(map[twin.ThingName][]twin.Head),
 		shadows: make(map[twin.ShadowKey]memoryShadow),
 		events:  make(map[memoryEventKey][]memoryEvent),
 		records: make(map[memoryRecordKey]twin.Record),
@@ -118,6 +120,9 @@ func (m *Memory) apply(mu *Mutation) {
 		shard := mu.Thing.Shard()
 		m.shardSeq[shard]++
 		m.heads[mu.Thing] = mu.Head
+		if mu.Anchor.Seq != 0 {
+			m.anchors[mu.Thing] = append(m.anchors[mu.Thing], mu.Anchor)
+		}
 		if mu.Doc != nil {
 			m.shadows[key] = memoryShadow{Shadow{Doc: bytes.Clone(mu.Doc), Info: mu.Info}, mu.Live}
 		}

@@ -110,6 +110,27 @@ type ThingRange struct {
 	Limit  int  // at most so many; must be positive
 }
 
+// Holds reports whether an event is in the range.
+func (r *ThingRange) Holds(seq twin.Seq, t twin.Time) bool {
+	switch {
+	case t < r.From, r.To != 0 && t >= r.To:
+		return false
+	case r.After == 0:
+		return true
+	case r.Newest:
+		return seq < r.After
+	}
+	return seq > r.After
+}
+
+// Past reads what the store keeps of a thing beyond single shadows.
+type Past interface {
+	// ThingEvents returns canonical events.
+	ThingEvents(ctx context.Context, r ThingRange) ([][]byte, error)
+	// Anchors returns the anchors of a thing's chain in order of seq.
+	Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head, error)
+}
+
 // Policy says what may expire: the whole days before a day, for each class.
 type Policy map[Class]uint32
 
@@ -144,15 +165,11 @@ type Stats struct {
 	Days    map[uint32]uint64 // history and event log bytes by day
 }
 
-// Past is what the store keeps of the past beyond single shadows.
-type Past interface {
-	// ThingEvents returns canonical events.
-	ThingEvents(ctx context.Context, r ThingRange) ([][]byte, error)
+// Retention lets the past expire in whole days and saves it.
+type Retention interface {
 	// Base returns the newest expired event of a shadow with its snapshot, if any
 	// has expired.
 	Base(ctx context.Context, key twin.ShadowKey) (b Base, ok bool, err error)
-	// Anchors returns the anchors of a thing's chain in order of seq.
-	Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head, error)
 	// Expire drops whole days. Before a day goes, the state at its end is kept as a
 	// Base for each shadow that has events on it.
 	Expire(ctx context.Context, p Policy) (ExpireReport, error)
@@ -235,6 +252,7 @@ type Store interface {
 	Writer
 	Reader
 	Log
+	Past
 	Records
 	// Space tells how much room there is; it is cheap enough to be asked often.
 	Space() Space

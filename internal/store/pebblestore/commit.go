@@ -304,7 +304,9 @@ func (b *builder) record(w *twin.RecordWrite) (recordState, error) {
 func (b *builder) note(i int, m *store.Mutation, pos store.Pos) {
 	if m.Thing != "" {
 		b.things[m.Thing] = i
-		b.shadows[twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow}] = i
+		if m.Doc != nil {
+			b.shadows[twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow}] = i
+		}
 	}
 	for _, w := range m.Records {
 		b.records[recordKey{w.Kind, w.Key}] = recordState{twin.Revision(pos), w.Value != nil}
@@ -325,7 +327,7 @@ func (b *builder) write(batch *pebble.Batch, i int, m *store.Mutation) {
 			b.heads.store(m.Thing, m.Head.Seq)
 		}
 		key := twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow}
-		if b.shadows[key] == i {
+		if m.Doc != nil && b.shadows[key] == i {
 			b.key = appendShadowKey(b.key[:0], key)
 			b.value = appendShadow(b.value[:0], pos, m)
 			b.set(batch)

@@ -189,19 +189,47 @@ func TestFence_wakesWaiting(t *testing.T) {
 	s := openOn(t, errorfs.Wrap(disk, stuck), nil)
 	w := storetest.NewWorld(1_790_000_000_000)
 	stuck.head.Store(true)
-	commitOne(t, s, w, "lamp", "one")
+	first := update(w, "lamp", "one")
+	first[0].Records = []twin.RecordWrite{{Kind: twin.RecordQueued, Key: "k", Value: []byte("v")}}
+	if _, err := s.Commit(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	w.Accept(first[0])
 	stuck.log.Store(true)
 	waiting := make(chan error, 1)
 	go func() {
-		_, err := s.Commit(context.Background(), update(w, "lamp", "two"))
+		second := update(w, "lamp", "two")
+		second[0].Records = []twin.RecordWrite{{Kind: twin.RecordQueued, Key: "k"}}
+		_, err := s.Commit(context.Background(), second)
 		waiting <- err
 	}()
 	<-stuck.entered
-	// A reader sees the value but must wait for its sync.
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := s.Heads(ctx, []twin.ThingName{"lamp"}); twin.Kind(err) != twin.KindUnavailable {
-		t.Fatalf("a head was read that is not durable: %v", err)
+	// A reader sees the value, or the delete, but must wait for its sync.
+	for what, read := range map[string]func(ctx context.Context) error{
+		"head": func(ctx context.Context) error { _, err := s.Heads(ctx, []twin.ThingName{"lamp"}); return err },
+		"shadow": func(ctx context.Context) error {
+			_, err := s.Shadows(ctx, []twin.ShadowKey{{Thing: "lamp"}})
+			return err
+		},
+		"things": func(ctx context.Context) error { _, err := s.Things(ctx, "", 9); return err },
+		"event": func(ctx context.Context) error {
+			_, err := s.Events(ctx, store.EventRange{Key: twin.ShadowKey{Thing: "lamp"}, Limit: 9})
+			return err
+		},
+		"record": func(ctx context.Context) error { _, _, err := s.Record(ctx, twin.RecordQueued, "k"); return err },
+		"records": func(ctx context.Context) error {
+			_, err := s.ListRecords(ctx, store.RecordRange{Kind: twin.RecordQueued, Limit: 9})
+			return err
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if err := read(ctx); twin.Kind(err) != twin.KindUnavailable {
+			t.Fatalf("%s: it was read although it is not durable: %v", what, err)
+		}
+		cancel()
+	}
+	if _, ok, err := s.Record(t.Context(), twin.RecordSession, "other"); ok || err != nil {
+		t.Fatalf("a record of another kind that never was: %t, %v", ok, err)
 	}
 	if pos, err := s.Head(t.Context()); err != nil || pos != 1 {
 		t.Fatalf("head is %d (%v), want 1", pos, err)

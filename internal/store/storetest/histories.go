@@ -163,7 +163,7 @@ func testReopen(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 	dir := t.TempDir()
 	reference := store.NewMemory()
 	h := &historian{rng: rand.New(rand.NewPCG(1, 2)), world: NewWorld(start), revisions: make(map[string]twin.Revision)}
-	for round := range 8 {
+	for round := range 10 { // enough for the counters to be stored in between
 		s := open(t, dir)
 		for range 1 + round*20 {
 			ms := h.commit()

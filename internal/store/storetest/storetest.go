@@ -48,6 +48,7 @@ func run(t *testing.T, subjectOf func(t *testing.T) *subject) {
 		{"tombstones", testTombstones},
 		{"events by time", testEvents},
 		{"classes", testClasses},
+		{"the past of things", testPast},
 		{"feed", testFeed},
 		{"invalid mutations", testInvalid},
 		{"invalid limits", testLimits},
