@@ -25,8 +25,9 @@ type chain struct {
 	page   [][]byte // read and not yet taken
 	ended  bool     // there is nothing after the page
 	time   twin.Time
-	seen   bool // an event has been seen, so what is missing from here on has not expired
-	probes int  // segments looked at closely
+	from   twin.Time // no event from here on is before it: where the store may begin to look
+	seen   bool      // an event has been seen, so what is missing from here on has not expired
+	probes int       // segments looked at closely
 
 	// wrong is the segment before this one if its links led to computed and not to its
 	// anchor. Whether an event or the anchor was altered shows at the next anchor.
@@ -101,6 +102,7 @@ func (c *chain) bounds(anchors []twin.Head) []twin.Head {
 
 // segment checks the events after lo up to hi. This is the fast path.
 func (c *chain) segment(ctx context.Context, lo, hi twin.Head) error {
+	c.from = dayStart(min(lo.Time, c.time))
 	link, other := lo.Hash, c.computed
 	holes := false
 	mayExpire := c.mayExpire(hi)
@@ -117,6 +119,7 @@ func (c *chain) segment(ctx context.Context, lo, hi twin.Head) error {
 			gone := min(s.seq-1, hi.Seq) - n + 1
 			c.report.Expired += uint64(gone)
 			holes, n = true, n+gone
+			c.time = max(c.time, lo.Time)
 			if n > hi.Seq {
 				c.push(b)
 				break
@@ -234,7 +237,7 @@ func (c *chain) push(b []byte) { c.page = append([][]byte{b}, c.page...) }
 
 // read reads the events kept under n and after it.
 func (c *chain) read(ctx context.Context, n twin.Seq, limit int) ([][]byte, error) {
-	page, err := c.src.ThingEvents(ctx, store.ThingRange{Thing: c.name, After: n - 1, Limit: limit})
+	page, err := c.src.ThingEvents(ctx, store.ThingRange{Thing: c.name, From: c.from, After: n - 1, Limit: limit})
 	c.ended = err == nil && len(page) < limit
 	if err != nil {
 		return nil, fmt.Errorf("read events from %d: %w", n, err)

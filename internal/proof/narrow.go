@@ -3,6 +3,7 @@ package proof
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -179,8 +180,33 @@ func (c *chain) classify(ctx context.Context, s span, places []place) error {
 		}
 	}
 	c.gone(s, want, last)
+	c.damaged(s, places)
 	c.times(s, places)
 	return nil
+}
+
+// damaged reports what the store could not read. A store may refuse a whole range
+// because of one event in it; then there is one finding, and the store's words name it.
+func (c *chain) damaged(s span, places []place) {
+	for i := 0; i < len(places); {
+		p := &places[i]
+		if i++; p.err == nil {
+			continue
+		}
+		f := Finding{Fault: FaultDamaged, First: s.lo.Seq + 1, Last: s.hi.Seq, Event: p.seq, Err: p.err}
+		for ; i < len(places) && places[i].err != nil && cause(places[i].err) == cause(p.err); i++ {
+			f.Event, f.First, f.Last = 0, max(p.seq, f.First), places[i].seq
+		}
+		c.add(f)
+	}
+}
+
+// cause is what the store said, without from where on it was read.
+func cause(err error) string {
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	return err.Error()
 }
 
 // gone reports events from a to b that are not there.
@@ -211,8 +237,7 @@ func (c *chain) judge(ctx context.Context, s span, p *place, at map[twin.Seq]*pl
 	found := func(fault Fault, event, other twin.Seq, detail string, err error) {
 		c.add(Finding{Fault: fault, First: s.lo.Seq + 1, Last: s.hi.Seq, Event: event, Other: other, Detail: detail, Err: err})
 	}
-	if p.err != nil {
-		found(FaultDamaged, p.seq, 0, "", p.err)
+	if p.err != nil { // said by damaged
 		return nil
 	}
 	if p.bad > 0 {

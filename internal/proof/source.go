@@ -32,7 +32,25 @@ type ShadowSource interface {
 	Source
 	Shadows(ctx context.Context, keys []twin.ShadowKey) ([]store.Shadow, error)
 	ShadowNames(ctx context.Context, thing twin.ThingName, after twin.ShadowName, limit int) ([]twin.ShadowName, error)
+}
+
+// EventSource is what [Replay] reads.
+type EventSource interface {
+	ThingEvents(ctx context.Context, r store.ThingRange) ([][]byte, error)
+}
+
+// Bases is what a source has besides if events of it can expire ([store.Retention]):
+// the state that was left of a shadow.
+type Bases interface {
 	Base(ctx context.Context, key twin.ShadowKey) (b store.Base, ok bool, err error)
+}
+
+// baseOf reads the base of a shadow, if there is one.
+func baseOf(ctx context.Context, src EventSource, key twin.ShadowKey) (store.Base, bool, error) {
+	if b, ok := src.(Bases); ok {
+		return b.Base(ctx, key)
+	}
+	return store.Base{}, false, nil
 }
 
 // Limits of what is held in memory at once.
@@ -223,6 +241,12 @@ func (o *Options) firstWholeDay() uint32 {
 		day = max(day, d)
 	}
 	return day
+}
+
+// dayStart returns the first instant of the day of t.
+func dayStart(t twin.Time) twin.Time {
+	const day = 24 * 60 * 60 * 1000
+	return max(0, t-t%day)
 }
 
 // dayEnd returns the first instant after the day of t.
