@@ -37,9 +37,9 @@ type conn struct {
 	pub       packet.Publish
 	aliases   []string // inbound topic aliases; index 0 is unused
 	lastTopic string
-	will      *will
-	graceful  bool // DISCONNECT was read: no will
 	mayRepeat bool // publishes with DUP may be repetitions from before this connection
+
+	will *will // guarded by s.mu once there is a session
 
 	// Set by the reader before s.online; read by others after it.
 	version       packet.Version

@@ -42,7 +42,6 @@ func (c *conn) connect(body []byte) error {
 		return c.refuse(err)
 	}
 	expiry := c.b.sessionExpiry(p)
-	c.will = willOf(p)
 	at, err := c.b.attach(c, id, p.CleanStart, expiry)
 	if err != nil {
 		return c.refuse(err)
@@ -58,11 +57,11 @@ func (c *conn) connect(body []byte) error {
 	}
 	c.tune(p)
 	c.mayRepeat = at.present
-	return c.welcome(at.s, ack)
+	return c.welcome(at.s, ack, willOf(p))
 }
 
 // welcome sends CONNACK [MQTT-3.2.0-1] and then what the session has waiting.
-func (c *conn) welcome(s *session, ack *packet.Connack) error {
+func (c *conn) welcome(s *session, ack *packet.Connack, w *will) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != c {
@@ -77,6 +76,7 @@ func (c *conn) welcome(s *session, ack *packet.Connack) error {
 	c.accepted = true
 	c.mu.Unlock()
 	c.b.count.connects.Add(1)
+	c.will = w // [MQTT-3.1.2-7], now that the connection is accepted
 	s.online = true
 	s.pumpLocked()
 	return nil
@@ -255,25 +255,28 @@ func (c *conn) await(durable <-chan error) error {
 	return err
 }
 
-// disconnect handles DISCONNECT.
+// disconnect handles DISCONNECT. What it changes is changed at once, as another
+// connection of the client may take the session over before this one has ended.
 func (c *conn) disconnect(body []byte) error {
 	p, err := packet.DecodeDisconnect(body, packet.DISCONNECT, c.version)
 	if err != nil {
 		return err
 	}
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return errGoodbye
+	}
 	if p.Properties.Has(packet.SessionExpiry) {
-		s := c.s
-		s.mu.Lock()
-		ended := s.expiry == 0
 		expiry := c.b.capExpiry(p.Properties.Uint(packet.SessionExpiry, 0))
-		if s.conn == c && !ended {
-			s.expiry = expiry
-		}
-		s.mu.Unlock()
-		if ended && expiry > 0 {
+		if s.expiry == 0 && expiry > 0 {
 			return &packet.Error{Reason: packet.ProtocolError, Rule: "3.14.2.2.2", Text: "DISCONNECT sets a session expiry that CONNECT had at 0"}
 		}
+		s.expiry = expiry
 	}
-	c.graceful = p.Reason != packet.DisconnectWithWill
+	if p.Reason != packet.DisconnectWithWill {
+		c.will = nil // [MQTT-3.14.4-3]
+	}
 	return errGoodbye
 }

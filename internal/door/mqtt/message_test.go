@@ -153,10 +153,15 @@ func TestSubscribe_durable(t *testing.T) {
 	if b.Wanted([]byte("a")) {
 		t.Fatal("subscription is in force")
 	}
+	watch := b.client(packet.V311, "watch")
+	watch.subscribe(0, "w")
 	n := b.dial(packet.V5)
-	if ack := n.connect("y", persistent); ack.Code != byte(packet.ServerUnavailable) {
+	if ack := n.connect("y", persistent, withWill("w", 0, false, 0)); ack.Code != byte(packet.ServerUnavailable) {
 		t.Fatalf("code %#x", ack.Code)
 	}
+	n.expectClosed(0)
+	b.eventually("refused client is gone", func() bool { return b.Stats().Conns == 2 })
+	watch.ping() // no will: it was never accepted
 	r.fail(nil)
 	if got := c.subscribe(1, "a"); got[0] != 1 || !b.Wanted([]byte("a")) {
 		t.Fatalf("code %#x", got[0])

@@ -82,7 +82,7 @@ func (b *Broker) attach(c *conn, id string, clean bool, expiry time.Duration) (a
 	if old != nil {
 		old.mu.Lock()
 		if prev := old.conn; prev != nil {
-			parting = old.detachLocked(prev, true)
+			parting = old.detachLocked(prev)
 			b.count.takeovers.Add(1)
 			prev.close(packet.SessionTakenOver)
 		}
@@ -143,7 +143,7 @@ func (b *Broker) detach(c *conn) {
 		b.mu.Unlock()
 		return // taken over
 	}
-	parting := s.detachLocked(c, false)
+	parting := s.detachLocked(c)
 	if !s.persistent() {
 		parting.add(s.endLocked())
 		delete(b.sessions, s.id)
@@ -173,7 +173,7 @@ func (s *session) note(ws []twin.RecordWrite) {
 // detachLocked ends the connection's part in the session. What was sent and not
 // acknowledged goes back to the head of the queue, with its packet ids
 // [MQTT-4.4.0-1].
-func (s *session) detachLocked(c *conn, takeover bool) ending {
+func (s *session) detachLocked(c *conn) ending {
 	s.conn, s.online = nil, false
 	if len(s.inflight) > 0 {
 		for _, e := range s.inflight {
@@ -186,8 +186,8 @@ func (s *session) detachLocked(c *conn, takeover bool) ending {
 	s.endsAt = time.Now().Add(s.expiry)
 	w := c.will
 	c.will = nil
-	if w == nil || c.graceful && !takeover {
-		return ending{} // [MQTT-3.14.4-3]
+	if w == nil {
+		return ending{}
 	}
 	if w.delay > 0 && s.persistent() {
 		s.will, s.willAt = w, time.Now().Add(min(w.delay, s.expiry))
