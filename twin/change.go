@@ -80,6 +80,11 @@ func NewDelete(key ShadowKey, prev *Shadow, req *Request, now Time) (*Change, er
 	if !prev.Exists() {
 		return nil, ErrNoShadow(key)
 	}
+	// AWS ignores what is in the body of a delete, and so does [ParseToken]; a door
+	// that has If-Match asks with [ExpectVersion].
+	if v, ok := req.ExpectedVersion(); ok && v != prev.Version {
+		return nil, NewError(KindConflict, "Version conflict")
+	}
 	return &Change{
 		Key: key, Kind: EventDeleted, Time: now,
 		Previous: prev, Current: &Shadow{Version: prev.Version + 1, DeletedAt: now},

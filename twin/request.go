@@ -24,6 +24,10 @@ type Request struct {
 // ExpectedVersion returns the version the request asks the shadow to be at.
 func (r *Request) ExpectedVersion() (v Version, ok bool) { return r.version, r.hasVersion }
 
+// ExpectVersion returns a request without a state that asks the shadow to be at a
+// version, for a delete.
+func ExpectVersion(v Version) *Request { return &Request{hasVersion: true, version: v} }
+
 // State returns the "state" that was sent, as compact JSON; empty for a get or a
 // delete.
 func (r *Request) State() string { return text(r.text) }

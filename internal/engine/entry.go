@@ -7,29 +7,8 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// Entry is a request to add to a twin's event log something that changes none of
-// its shadows: a connect, an error the device reports, an administrative act, a past
-// state that comes late.
-type Entry struct {
-	// Event says what happened. Seq, Time and Model are given by the engine.
-	Event twin.Event
-	// IfExists: nothing is written for a thing that has no events yet.
-	IfExists bool
-	// Attributes, if not nil, returns what the twin's attributes become; an error
-	// rejects the entry. It is called by a committer, maybe more than once, and must
-	// not alter what it is given.
-	Attributes func(*twin.Attributes) (twin.Attributes, error)
-}
-
-// EntryResult is the outcome of an [Entry].
-type EntryResult struct {
-	Event   twin.Event // with its seq and time
-	Written bool       // false: the thing does not exist, see [Entry]
-	Err     error
-}
-
 // Append queues an entry. It behaves as [Engine.Submit] does, and is ordered with it.
-func (e *Engine) Append(en Entry, done func(EntryResult)) error {
+func (e *Engine) Append(en twin.Entry, done func(twin.EntryResult)) error {
 	ev := &en.Event
 	if !ev.Thing.Valid() {
 		return twin.NewError(twin.KindInvalid, fmt.Sprintf("Invalid thing name: %q", ev.Thing))

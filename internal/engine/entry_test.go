@@ -10,10 +10,10 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-func appendEntry(t testing.TB, e *engine.Engine, en engine.Entry) engine.EntryResult {
+func appendEntry(t testing.TB, e *engine.Engine, en twin.Entry) twin.EntryResult {
 	t.Helper()
-	ch := make(chan engine.EntryResult, 1)
-	if err := e.Append(en, func(r engine.EntryResult) { ch <- r }); err != nil {
+	ch := make(chan twin.EntryResult, 1)
+	if err := e.Append(en, func(r twin.EntryResult) { ch <- r }); err != nil {
 		t.Fatal(err)
 	}
 	return await(t, ch)
@@ -23,7 +23,7 @@ func appendEntry(t testing.TB, e *engine.Engine, en engine.Entry) engine.EntryRe
 func TestEngine_Append(t *testing.T) {
 	s := store.NewMemory()
 	e := openEngine(t, s, engine.Options{})
-	connect := engine.Entry{IfExists: true, Event: twin.Event{Thing: "a", Kind: twin.EventConnected}}
+	connect := twin.Entry{IfExists: true, Event: twin.Event{Thing: "a", Kind: twin.EventConnected}}
 	if r := appendEntry(t, e, connect); r.Err != nil || r.Written {
 		t.Fatalf("connect of an unknown thing: %+v, want nothing written", r)
 	}
@@ -31,7 +31,7 @@ func TestEngine_Append(t *testing.T) {
 	if r := appendEntry(t, e, connect); r.Err != nil || !r.Written || r.Event.Seq != 2 || r.Event.Time == 0 {
 		t.Fatalf("connect: %+v", r)
 	}
-	broken := engine.Entry{Event: twin.Event{
+	broken := twin.Entry{Event: twin.Event{
 		Thing: "a", Kind: twin.EventReported, Type: "error", Severity: twin.SeverityError, Message: "fan stuck", Data: []byte(`{"code":7}`),
 	}}
 	if r := appendEntry(t, e, broken); r.Event.Seq != 3 {
@@ -64,7 +64,7 @@ func TestEngine_Append_refused(t *testing.T) {
 		{Thing: "a", Kind: twin.EventUpdated},
 		{Thing: "a", Kind: twin.EventDeleted},
 	} {
-		if err := e.Append(engine.Entry{Event: ev}, nil); twin.Kind(err) != twin.KindInvalid {
+		if err := e.Append(twin.Entry{Event: ev}, nil); twin.Kind(err) != twin.KindInvalid {
 			t.Errorf("%+v: %v", ev, err)
 		}
 	}
@@ -73,8 +73,8 @@ func TestEngine_Append_refused(t *testing.T) {
 func TestEngine_attributes(t *testing.T) {
 	s := store.NewMemory()
 	e := openEngine(t, s, engine.Options{})
-	manage := func(f func(*twin.Attributes) (twin.Attributes, error)) engine.EntryResult {
-		return appendEntry(t, e, engine.Entry{
+	manage := func(f func(*twin.Attributes) (twin.Attributes, error)) twin.EntryResult {
+		return appendEntry(t, e, twin.Entry{
 			Event: twin.Event{Thing: "pump-7", Kind: twin.EventManaged, Type: "model"}, Attributes: f,
 		})
 	}

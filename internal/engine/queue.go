@@ -12,8 +12,8 @@ type job struct {
 	update twin.Update
 	done   func(twin.Result)
 
-	entry     *Entry // to be appended; update.Key names the thing
-	entryDone func(EntryResult)
+	entry     *twin.Entry // to be appended; update.Key names the thing
+	entryDone func(twin.EntryResult)
 
 	records     []twin.RecordWrite
 	recordsDone func(error)
@@ -43,7 +43,7 @@ func (j *job) answer() {
 	case j.isUpdate():
 		j.done(j.result)
 	case j.entryDone != nil:
-		j.entryDone(EntryResult{Event: j.appended, Written: j.mutation >= 0, Err: j.result.Err})
+		j.entryDone(twin.EntryResult{Event: j.appended, Written: j.mutation >= 0, Err: j.result.Err})
 	default:
 		j.recordsDone(j.result.Err)
 	}
