@@ -42,6 +42,12 @@ type linkLine struct {
 	Time  twin.Time      `json:"time"`
 }
 
+// Why events are not in the file.
+const (
+	whyExpired = "expired" // they were older than is kept
+	whyMissing = "missing" // they should have been there
+)
+
 type gapLine struct {
 	Line  string         `json:"line"`
 	Thing twin.ThingName `json:"thing"`
@@ -97,7 +103,7 @@ func ExportAudit(ctx context.Context, src Source, w io.Writer, opts Options) (Re
 		return Report{}, "", err
 	}
 	r := &runner{opts: opts}
-	a := &auditor{src: src, out: newLineWriter(w), tell: r.tell}
+	a := &auditor{src: src, opts: &opts, out: newLineWriter(w), tell: r.tell}
 	head := auditLine{Line: lineAudit, Format: auditFormat}
 	if opts.Now != nil {
 		r.start = opts.Now()
@@ -128,6 +134,7 @@ func ExportAudit(ctx context.Context, src Source, w io.Writer, opts Options) (Re
 // auditor writes an audit file.
 type auditor struct {
 	src    Source
+	opts   *Options
 	out    *lineWriter
 	tell   func(events int, last bool)
 	report Report
@@ -202,7 +209,7 @@ func (p *auditThing) begin(first twin.Seq) error {
 	p.end.Things++
 	p.report.Things++
 	var from twin.Head
-	for len(p.anchors) > 0 && p.anchors[0].Seq < first {
+	for len(p.anchors) > 0 && p.anchors[0].Seq < first && p.gone(p.anchors[0].Time) {
 		from, p.anchors = p.anchors[0], p.anchors[1:]
 	}
 	p.report.Expired += uint64(from.Seq)
@@ -214,7 +221,7 @@ func (p *auditThing) event(ev *twin.Event, canonical []byte) error {
 	if err := p.begin(ev.Seq); err != nil {
 		return err
 	}
-	if err := p.gapTo(ev.Seq); err != nil {
+	if err := p.gapTo(ev.Seq, ev.Time); err != nil {
 		return err
 	}
 	p.seq = ev.Seq
@@ -233,19 +240,31 @@ func (p *auditThing) event(ev *twin.Event, canonical []byte) error {
 	return p.passAnchors(ev.Seq)
 }
 
+// gone reports whether events up to a time, which are missing, have expired. Where
+// nobody told what has, it says so of those before the first.
+func (p *auditThing) gone(at twin.Time) bool {
+	return (p.opts.Expired == nil && p.seq == 0) || at.Day() < p.opts.firstWholeDay()
+}
+
 // gapTo writes what is missing before an event, with the anchors in between: the chain
 // can be followed again from one right before the event.
-func (p *auditThing) gapTo(next twin.Seq) error {
+func (p *auditThing) gapTo(next twin.Seq, at twin.Time) error {
 	for p.seq+1 < next {
-		last := next - 1
-		if len(p.anchors) > 0 && p.anchors[0].Seq < last {
-			last = p.anchors[0].Seq
+		last, until := next-1, at
+		if len(p.anchors) > 0 && p.anchors[0].Seq <= last {
+			last, until = p.anchors[0].Seq, p.anchors[0].Time
+		}
+		why := whyMissing
+		if until.Day() < p.opts.firstWholeDay() {
+			why = whyExpired
+			p.report.Expired += uint64(last - p.seq)
+		} else {
+			p.report.add(Finding{Fault: FaultMissing, Thing: p.name, First: p.seq + 1, Last: last, Event: p.seq + 1, Detail: "it is written as a gap"}, findingsMax)
 		}
 		p.end.Gaps++
-		if err := p.out.write(gapLine{Line: lineGap, Thing: p.name, First: p.seq + 1, Last: last, Why: "these events are not kept any more"}); err != nil {
+		if err := p.out.write(gapLine{Line: lineGap, Thing: p.name, First: p.seq + 1, Last: last, Why: why}); err != nil {
 			return err
 		}
-		p.report.Expired += uint64(last - p.seq)
 		p.seq, p.known = last, false
 		if err := p.passAnchors(last); err != nil {
 			return err
@@ -274,7 +293,7 @@ func (p *auditThing) finish() error {
 	if err := p.begin(p.head.Seq + 1); err != nil {
 		return err
 	}
-	if err := p.gapTo(p.head.Seq + 1); err != nil {
+	if err := p.gapTo(p.head.Seq+1, p.head.Time); err != nil {
 		return err
 	}
 	return p.out.write(linkLineOf(lineHead, p.name, p.head))

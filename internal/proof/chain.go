@@ -28,6 +28,7 @@ type chain struct {
 	from   twin.Time // no event from here on is before it: where the store may begin to look
 	seen   bool      // an event has been seen, so what is missing from here on has not expired
 	probes int       // segments looked at closely
+	judged twin.Seq  // newest place looked at closely
 
 	// wrong is the segment before this one if its links led to computed and not to its
 	// anchor. Whether an event or the anchor was altered shows at the next anchor.

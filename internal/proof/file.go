@@ -307,7 +307,12 @@ func (f *fileCheck) gap(b []byte) {
 	if l.First != f.seq+1 || l.Last < l.First {
 		f.add(FaultMissing, f.seq+1, "a gap from %d to %d follows event %d", l.First, l.Last, f.seq)
 	}
-	f.report.Expired += uint64(max(l.Last, l.First) - l.First + 1)
+	switch l.Why {
+	case whyExpired:
+		f.report.Expired += uint64(max(l.Last, l.First) - l.First + 1)
+	default:
+		f.add(FaultMissing, l.First, "the events from %d to %d were not in the store when it was exported", l.First, l.Last)
+	}
 	f.lose(max(l.Last, f.seq))
 }
 

@@ -178,6 +178,7 @@ func (c *chain) classify(ctx context.Context, s span, places []place) error {
 		if err := c.judge(ctx, s, p, at); err != nil {
 			return err
 		}
+		c.judged = p.seq
 	}
 	c.gone(s, want, last)
 	c.damaged(s, places)
@@ -389,8 +390,11 @@ func (c *chain) beyond(ctx context.Context) error {
 		return ctx.Err()
 	}
 	next, errNext := after.events, after.err
-	if occupants(here, after) > 1 {
-		c.add(Finding{Fault: FaultDuplicate, First: c.head.Seq, Last: c.head.Seq, Event: c.head.Seq, Detail: "there is more than one event in its place"})
+	if p := placeOf(c.head.Seq, here, after); c.judged < p.seq && len(p.events)+p.bad > 1 {
+		at := span{lo: twin.Head{Seq: p.seq - 1}, hi: c.head, from: p.seq}
+		if err := c.judge(ctx, at, &p, map[twin.Seq]*place{p.seq: &p}); err != nil {
+			return err
+		}
 	}
 	if len(next) == 0 && errNext == nil {
 		return nil

@@ -258,7 +258,7 @@ func (l *life) delete(key twin.ShadowKey) {
 
 func (l *life) entry(ev twin.Event) {
 	l.wait(func(done func(error)) error {
-		return l.eng.Append(engine.Entry{Event: ev}, func(r engine.EntryResult) { done(r.Err) })
+		return l.eng.Append(twin.Entry{Event: ev}, func(r twin.EntryResult) { done(r.Err) })
 	})
 }
 
