@@ -102,20 +102,30 @@ echo "\$ $SERVE"
 serve "$SERVE"
 [ -d twofold-data ] || die "no ./twofold-data"
 
-# The device: a persistent session, as firmware has it.
-device() {
-	mosquitto_sub -i lamp-1 -c -q 1 -V "$1" -t '$aws/things/lamp-1/shadow/update/delta' >>"$work/device.log" 2>&1 &
-	device=$!
-	pids+=("$device")
+# The devices: persistent sessions, as firmware has them, of MQTT 3.1.1 and 5.
+topic='$aws/things/lamp-1/shadow/update/delta'
+v3=(-i lamp-1 -c -V mqttv311)
+v5=(-i lamp-1-v5 -c -V mqttv5 -x 3600)
+devices=()
+wake() {
+	mosquitto_sub "${v3[@]}" -q 1 -t "$topic" >>"$work/v3.log" 2>&1 &
+	devices=($!)
+	mosquitto_sub "${v5[@]}" -q 1 -t "$topic" >>"$work/v5.log" 2>&1 &
+	devices+=($!)
+	pids+=("${devices[@]}")
 }
-subscribed() { mosquitto_sub -i lamp-1 -c -q 1 -t '$aws/things/lamp-1/shadow/update/delta' -E; }
-wait_for 10 "subscribe" subscribed
-device mqttv311
+sleep_devices() { kill "${devices[@]}" 2>/dev/null || true; }
+both_have() { has "$work/v3.log" "$1" && has "$work/v5.log" "$1"; }
+for session in v3 v5; do
+	declare -n flags=$session
+	mosquitto_sub "${flags[@]}" -q 1 -t "$topic" -E || die "subscribe $session"
+done
+wake
 
 run report "$REPORT"
 run desire "$DESIRE"
 want out.json '"version":2'
-wait_for 10 "delta at the device" has "$work/device.log" '"state":{"level":80}'
+wait_for 10 "delta at the devices" both_have '"state":{"level":80}'
 run get "$GET"
 cat "$work/get.log"
 for text in PATH REPORTED DESIRED AGE DRIFT level 40 80 on true; do want "$work/get.log" "$text"; done
@@ -125,15 +135,15 @@ run json "$GET -o json"
 echo "\$ kill -9 $server ; twofold serve"
 kill -9 "$server"
 wait_for 10 "the end of the server" bash -c "! kill -0 $server"
-kill "$device" 2>/dev/null || true # it lost its connection; whether it tries again is its own affair
+sleep_devices # they lost their connections; whether they try again is their own affair
 serve "twofold serve"
 [ "$(version)" = 2 ] || die "version $(version) after kill -9, want 2"
 
-# What is asked while the device sleeps waits in its session; versions go on.
+# What is asked while the devices sleep waits in their sessions; versions go on.
 run desire-again "${DESIRE/'"level":80'/'"level":90'}"
 want out.json '"version":3'
-device mqttv311
-wait_for 10 "queued delta" has "$work/device.log" '"state":{"level":90}'
+wake
+wait_for 10 "queued delta" both_have '"state":{"level":90}'
 run report-again "${REPORT/'"level":40'/'"level":90'} -V mqttv5"
 [ "$(version)" = 4 ] || die "version $(version), want 4"
 for i in $(seq 5 25); do
@@ -141,10 +151,30 @@ for i in $(seq 5 25); do
 done
 kill -9 "$server"
 wait_for 10 "the end of the server" bash -c "! kill -0 $server"
-kill "$device" 2>/dev/null || true
+sleep_devices
 serve "twofold serve"
 [ "$(version)" = 25 ] || die "version $(version) after the second kill -9, want 25"
 run get-after "$GET"
+
+# The other operations of Debian's awscli.
+aws_iot() { aws iot-data "$1" --endpoint-url http://127.0.0.1:8080 --region us-east-1 --no-sign-request "${@:2}"; }
+aws_iot get-thing-shadow --thing-name lamp-1 got.json
+want got.json '"version":25'
+aws_iot update-thing-shadow --thing-name lamp-1 --shadow-name night --cli-binary-format raw-in-base64-out --payload '{"state":{"desired":{"dim":true}}}' out.json
+want out.json '"version":1'
+aws_iot list-named-shadows-for-thing --thing-name lamp-1 --output text --query results >names.txt
+want names.txt night
+mosquitto_pub -r -q 1 -t notes/lamp-1 -m 'by the door'
+aws_iot get-retained-message --topic notes/lamp-1 --output text --query payload | base64 -d >note.txt
+want note.txt 'by the door'
+aws_iot list-retained-messages --output text --query 'retainedTopics[].topic' >retained.txt
+want retained.txt notes/lamp-1
+aws_iot publish --topic notes/lamp-1 --qos 1 --cli-binary-format raw-in-base64-out --payload 'at the window'
+aws_iot delete-thing-shadow --thing-name lamp-1 deleted.json
+want deleted.json '"version":25'
+if aws_iot get-thing-shadow --thing-name lamp-1 got.json >error.txt 2>&1; then die "a deleted shadow was returned"; fi
+want error.txt "(ResourceNotFoundException) when calling the GetThingShadow operation: No shadow exists with name: 'lamp-1'"
+
 kill -TERM "$server"
 wait_for 12 "graceful stop" bash -c "! kill -0 $server"
 echo "quickstart: passed"
