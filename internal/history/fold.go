@@ -138,7 +138,11 @@ func (r *Reader) base(ctx context.Context, key twin.ShadowKey) (*twin.Event, err
 // first. Several may have the millisecond of p, so it asks for more until it has
 // enough or there are no more.
 func (r *Reader) newest(ctx context.Context, key twin.ShadowKey, p position, from twin.Time, limit int) ([]twin.Event, error) {
-	for ask := limit; ; ask *= 2 {
+	ask := limit
+	if p.seq != noSeq {
+		ask++ // the event of the position itself
+	}
+	for ; ; ask *= 2 {
 		q := store.EventRange{Key: key, From: from, Newest: true, Limit: ask}
 		if p.time < maxTime {
 			q.To = p.time + 1
@@ -160,7 +164,11 @@ func (r *Reader) newest(ctx context.Context, key twin.ShadowKey, p position, fro
 // oldest returns up to limit events of a shadow after the event with a seq, at from
 // or later and before to, oldest first.
 func (r *Reader) oldest(ctx context.Context, key twin.ShadowKey, from, to twin.Time, seq twin.Seq, limit int) ([]twin.Event, error) {
-	for ask := limit; ; ask *= 2 {
+	ask := limit
+	if seq != 0 {
+		ask++
+	}
+	for ; ; ask *= 2 {
 		evs, err := r.events(ctx, store.EventRange{Key: key, From: from, To: to, Limit: ask})
 		if err != nil {
 			return nil, err
