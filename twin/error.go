@@ -22,6 +22,18 @@ const (
 	KindFull                      // a bounded queue or the disk is full: 507
 )
 
+// String returns the kind as it is shown.
+func (k ErrorKind) String() string {
+	names := [...]string{
+		"internal", "invalid", "unauthenticated", "denied", "not found", "conflict",
+		"too large", "encoding", "throttled", "unavailable", "full",
+	}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return "unknown"
+}
+
 // Error is a failure with a kind and a message that may be shown to the client.
 type Error struct {
 	Kind    ErrorKind

@@ -17,6 +17,9 @@ func (c *committer) apply(g *group, j *job) {
 	if j.result.Err != nil { // its state could not be read
 		return
 	}
+	if !j.ofThing() && len(j.records) == 0 {
+		return // a barrier: it is answered when all before it is
+	}
 	if !j.ofThing() {
 		j.mutation = len(g.mutations)
 		g.mutations = append(g.mutations, store.Mutation{Records: j.records})

@@ -189,6 +189,9 @@ func (c *committer) finish(jobs []*job) {
 		if o := j.original; o != nil {
 			j.result = repeatOf(o.result)
 		}
+		if j.isUpdate() && j.result.Err != nil {
+			c.note(j)
+		}
 		c.engine.failures.hit(beforeAnswer)
 		j.answer()
 		c.engine.failures.hit(afterAnswer)
@@ -198,6 +201,14 @@ func (c *committer) finish(jobs []*job) {
 	}
 	if f := c.engine.opts.Committed; f != nil && len(jobs) > 0 {
 		f()
+	}
+}
+
+// note puts a rejection into the event log of its twin.
+func (c *committer) note(j *job) {
+	switch twin.Kind(j.result.Err) {
+	case twin.KindInvalid, twin.KindConflict, twin.KindTooLarge, twin.KindEncoding:
+		c.engine.Reject(j.update.Key, j.update.Origin, j.update.Request.ClientToken, j.result.Err)
 	}
 }
 

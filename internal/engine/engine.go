@@ -71,6 +71,7 @@ type Engine struct {
 	opts       Options
 	committers []*committer
 	attributes attributeTable
+	rejections rejections
 	lastTime   atomic.Int64 // newest commit time given out
 
 	stop     context.CancelFunc
@@ -89,6 +90,7 @@ func open(log *slog.Logger, s store.Store, opts Options, fp failpoints) (*Engine
 		return nil, err
 	}
 	e := &Engine{log: log, store: s, opts: opts, failures: fp}
+	e.rejections.m = make(map[twin.ThingName]*rejected)
 	if err := e.readLastTime(); err != nil {
 		return nil, err
 	}
@@ -104,6 +106,7 @@ func open(log *slog.Logger, s store.Store, opts Options, fp failpoints) (*Engine
 		e.running.Go(func() { c.run(ctx) })
 	}
 	e.running.Go(func() { e.sweepIdempotency(ctx) })
+	e.running.Go(func() { e.tendRejections(ctx) })
 	return e, nil
 }
 
@@ -166,7 +169,8 @@ func (e *Engine) Submit(u twin.Update, done func(twin.Result)) error {
 
 // WriteRecords queues record writes that belong to no twin (a retained message, a
 // session). Writes with the same orderKey are committed in the order of the
-// calls. done is called as for Submit; a conflict is an error of kind
+// calls, and after the updates of the thing of that name that were queued before.
+// Without any write it is a barrier: done is called when those are settled. done is called as for Submit; a conflict is an error of kind
 // KindConflict.
 func (e *Engine) WriteRecords(orderKey string, ws []twin.RecordWrite, done func(error)) error {
 	j := &job{records: ws, recordsDone: done, mutation: -1}
@@ -188,6 +192,7 @@ func (e *Engine) Limits() twin.Limits { return e.opts.Limits }
 // Close answers what is queued, waits for the committers, and returns. It may be
 // called twice.
 func (e *Engine) Close() error {
+	e.flushRejections(true)
 	for _, c := range e.committers {
 		c.queue.close()
 	}

@@ -49,6 +49,9 @@ func openEngine(t *testing.T, s store.Store, o engine.Options) *engine.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if g, ok := s.(*gated); ok {
+			g.openGate(t) // what is still to be committed must not wait for the test
+		}
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
@@ -138,6 +141,7 @@ type gated struct {
 	arrived chan []store.Mutation // a commit has come
 	verdict chan verdict          // what becomes of it
 	free    chan struct{}         // closed: all pass
+	opened  sync.Once
 
 	fence sync.Once
 	fault error
@@ -212,4 +216,4 @@ func (g *gated) decide(t testing.TB, v verdict) {
 }
 
 // openGate lets all commits pass from now on.
-func (g *gated) openGate(testing.TB) { close(g.free) }
+func (g *gated) openGate(testing.TB) { g.opened.Do(func() { close(g.free) }) }

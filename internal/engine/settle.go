@@ -193,18 +193,13 @@ func (c *committer) isThere(ctx context.Context, j *job, m *store.Mutation, head
 		return head.Hash == m.Head.Hash, nil
 	}
 	at := m.Head.Time
-	events, err := c.engine.store.Events(ctx, store.EventRange{
-		Key: j.update.Key, From: at, To: at + 1, Limit: c.engine.opts.GroupLenMax,
+	events, err := c.engine.store.ThingEvents(ctx, store.ThingRange{
+		Thing: j.thing.name, From: at, To: at + 1, After: m.Head.Seq - 1, Limit: 1,
 	})
 	if err != nil {
-		return false, fmt.Errorf("read back events: %w", err)
+		return false, fmt.Errorf("read back event: %w", err)
 	}
-	for _, ev := range events {
-		if string(ev) == string(m.Event) {
-			return true, nil
-		}
-	}
-	return false, nil
+	return len(events) == 1 && string(events[0]) == string(m.Event), nil
 }
 
 // again queues jobs to be applied once more, before everything else; those that

@@ -96,15 +96,12 @@ func (c *conn) checkFilter(filter []byte, total int) (packet.Reason, error) {
 	return packet.Success, nil
 }
 
-// settleRecord is never written, only deleted: no client id is like its key.
-var settleRecord = twin.RecordWrite{Kind: twin.RecordSession, Key: "\x00settle"}
-
 // settle waits until the updates of shadows that were under way when the
 // subscriptions came into force are durable. Nothing is built for topics without a
 // subscriber, so such an update sends no delta; but a client that subscribes and
 // then gets its shadow, as all SDKs do, relies on seeing each update in one of the
-// two. The records of a thing are written in line with its updates, so an empty
-// write under the thing's name is behind them.
+// two. The records of a thing are written in line with its updates, so a write of
+// nothing under the thing's name is a barrier behind them.
 func (c *conn) settle(fresh []*subscription, existed []bool) {
 	if c.b.records == nil {
 		return
@@ -122,7 +119,7 @@ func (c *conn) settle(fresh []*subscription, existed []bool) {
 			asked[thing] = true
 			waiting.Add(1)
 			// When it fails it has waited all the same, or there is nothing under way.
-			c.b.write(thing, []twin.RecordWrite{settleRecord}, func(error) { waiting.Done() })
+			c.b.write(thing, nil, func(error) { waiting.Done() })
 		}
 	}
 	if len(asked) == 0 {
