@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -28,6 +29,7 @@ type chain struct {
 	from   twin.Time // no event from here on is before it: where the store may begin to look
 	seen   bool      // an event has been seen, so what is missing from here on has not expired
 	probes int       // segments looked at closely
+	placed twin.Seq  // newest event known to be in its place, after a hole
 	judged twin.Seq  // newest place looked at closely
 
 	// wrong is the segment before this one if its links led to computed and not to its
@@ -116,7 +118,7 @@ func (c *chain) segment(ctx context.Context, lo, hi twin.Head) error {
 		}
 		s, ok := readStamp(b)
 		ok = ok && string(s.thing) == string(c.name)
-		if ok && s.seq > n && (mayExpire || (s.seq > hi.Seq && c.leading(hi))) {
+		if ok && s.seq > n && (mayExpire || (s.seq > hi.Seq && c.leading(hi))) && (s.seq <= hi.Seq || c.atHome(ctx, s.seq, b)) {
 			gone := min(s.seq-1, hi.Seq) - n + 1
 			c.report.Expired += uint64(gone)
 			holes, n = true, n+gone
@@ -208,6 +210,24 @@ func (c *chain) mayExpire(hi twin.Head) bool { return hi.Time.Day() < c.opts.fir
 // counts as expired although nobody told what has.
 func (c *chain) leading(hi twin.Head) bool {
 	return c.opts.Expired == nil && !c.seen && hi.Seq != c.head.Seq
+}
+
+// atHome reports whether an event that says it is seq is kept there, so that there is
+// nothing before it.
+func (c *chain) atHome(ctx context.Context, seq twin.Seq, b []byte) bool {
+	if c.placed == seq {
+		return true
+	}
+	ended := c.ended
+	there, err := c.read(ctx, seq, 2)
+	c.ended = ended
+	// What follows must be the same too: b may be a copy, kept before.
+	if err != nil || len(there) == 0 || !bytes.Equal(there[0], b) ||
+		(len(c.page) > 0 && (len(there) < 2 || !bytes.Equal(there[1], c.page[0]))) {
+		return false
+	}
+	c.placed = seq
+	return true
 }
 
 // next returns the event kept under n, or whatever is read in its place; nil if

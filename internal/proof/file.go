@@ -159,6 +159,9 @@ func (f *fileCheck) linked(l linkLine, h twin.Head) {
 		return
 	}
 	if f.belongs(l.Thing) {
+		if l.Line == lineAnchor && h.Seq == f.seq && f.event == h.Seq+1 {
+			f.add(FaultDuplicate, h.Seq, "the line before says already what the link is at %d", h.Seq)
+		}
 		f.compare(l.Line, h)
 	}
 	if l.Line == lineHead {
@@ -246,6 +249,10 @@ func (f *fileCheck) eventLine(b []byte) {
 	}
 	switch {
 	case ev.Seq == f.seq+1:
+		due := f.seq%twin.SegmentEvents == 0 || ev.Time >= dayEnd(f.time)
+		if due && f.known && f.event != ev.Seq {
+			f.add(FaultAnchor, f.seq, "there is no anchor after event %d", f.seq)
+		}
 	case ev.Seq <= f.seq:
 		f.add(FaultDuplicate, ev.Seq, "it comes after event %d: it is there twice, or swapped", f.seq)
 		return

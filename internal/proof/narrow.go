@@ -25,6 +25,13 @@ type span struct {
 	mayExpire bool
 }
 
+// places returns which ones to look at. It begins before the fault: a copy of the event
+// before it, kept beside the one before that, is read in its place.
+func (s *span) places() (first, last twin.Seq) {
+	first = max(s.from, 3) - 2
+	return first, min(s.hi.Seq, first+placesMax)
+}
+
 // place is what is kept under one seq.
 type place struct {
 	seq    twin.Seq
@@ -84,8 +91,7 @@ func (c *chain) examine(ctx context.Context, s span) error {
 // places reads what is under each seq, from the one before the fault on; ranges
 // where nothing is are left out.
 func (c *chain) places(ctx context.Context, s span) ([]place, error) {
-	first := max(s.from, 2) - 1
-	last := min(s.hi.Seq, first+placesMax)
+	first, last := s.places()
 	here := c.window(ctx, first)
 	var places []place
 	for n := first; n <= last; {
@@ -162,7 +168,7 @@ func samePrefix(here, next [][]byte) bool {
 // classify says what is wrong with each place.
 func (c *chain) classify(ctx context.Context, s span, places []place) error {
 	want := max(s.from, s.lo.Seq+1)
-	last := min(s.hi.Seq, max(s.from, 2)-1+placesMax)
+	_, last := s.places()
 	at := make(map[twin.Seq]*place, len(places))
 	for i := range places {
 		at[places[i].seq] = &places[i]
@@ -174,6 +180,9 @@ func (c *chain) classify(ctx context.Context, s span, places []place) error {
 			want = p.seq + 1
 			c.report.Events++
 			c.report.Unproven++
+		}
+		if p.seq <= c.judged {
+			continue
 		}
 		if err := c.judge(ctx, s, p, at); err != nil {
 			return err
@@ -385,17 +394,26 @@ func (c *chain) beyond(ctx context.Context) error {
 	if c.ended && len(c.page) == 0 {
 		return nil
 	}
-	here, after := c.window(ctx, c.head.Seq), c.window(ctx, c.head.Seq+1)
-	if ctx.Err() != nil {
-		return ctx.Err()
+	from := max(c.head.Seq, 2) - 1
+	here := c.window(ctx, from)
+	at := make(map[twin.Seq]*place)
+	for n := from; n <= c.head.Seq; n++ {
+		after := c.window(ctx, n+1)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p := placeOf(n, here, after)
+		at[n] = &p
+		here = after
 	}
-	next, errNext := after.events, after.err
-	if p := placeOf(c.head.Seq, here, after); c.judged < p.seq && len(p.events)+p.bad > 1 {
-		at := span{lo: twin.Head{Seq: p.seq - 1}, hi: c.head, from: p.seq}
-		if err := c.judge(ctx, at, &p, map[twin.Seq]*place{p.seq: &p}); err != nil {
-			return err
+	for n := max(from, c.judged+1); n <= c.head.Seq; n++ {
+		if p := at[n]; len(p.events)+p.bad > 1 {
+			if err := c.judge(ctx, span{lo: twin.Head{Seq: n - 1}, hi: c.head, from: n}, p, at); err != nil {
+				return err
+			}
 		}
 	}
+	next, errNext := here.events, here.err
 	if len(next) == 0 && errNext == nil {
 		return nil
 	}
