@@ -138,11 +138,19 @@ func (f *fileCheck) linkLine(b []byte, l *linkLine) (h twin.Head, ok bool) {
 		f.add(FaultAltered, l.Seq, "the line is not as it is written (%v)", err)
 	}
 	h = twin.Head{Seq: l.Seq, Time: l.Time}
-	if n, err := hex.Decode(h.Hash[:], []byte(clipHex(l.Hash))); err != nil || n != len(h.Hash) {
+	if h.Hash, ok = parseHash(l.Hash); !ok {
 		f.add(FaultDamaged, l.Seq, "it has no hash")
+	}
+	return h, ok
+}
+
+// parseHash takes a hash as it is written, in lower case.
+func parseHash(s string) (h twin.Hash, ok bool) {
+	if len(s) != 2*len(h) {
 		return h, false
 	}
-	return h, true
+	n, err := hex.Decode(h[:], []byte(s))
+	return h, err == nil && n == len(h) && hex.EncodeToString(h[:]) == s
 }
 
 // linked takes a line of the kinds thing, anchor and head.
@@ -274,15 +282,13 @@ func (f *fileCheck) lose(seq twin.Seq) { f.seq, f.known, f.differ = seq, false, 
 // the line says, then only the link in the line was altered; that is the same finding.
 func (f *fileCheck) follow(seq twin.Seq, at twin.Time, text string, canonical []byte) {
 	f.seq, f.time = seq, at
-	var says twin.Hash
-	n, err := hex.Decode(says[:], []byte(clipHex(text)))
-	valid := err == nil && n == len(says)
+	says, valid := parseHash(text)
 	switch {
 	case !f.known && text == "":
 		f.report.Unproven++
 		return
 	case !valid:
-		f.add(FaultDamaged, seq, "it has no link, but the line before has")
+		f.add(FaultDamaged, seq, "it has no link as it is written")
 		f.known = false
 		return
 	case !f.known: // begin again from what the line says

@@ -120,7 +120,8 @@ func readHeads(rd io.Reader) (map[twin.ThingName]twin.Head, error) {
 			return heads, in.end()
 		}
 		h := twin.Head{Seq: l.Seq, Time: l.Time}
-		if n, err := hex.Decode(h.Hash[:], []byte(clipHex(l.Hash))); err != nil || n != len(h.Hash) || !l.Thing.Valid() || l.Seq == 0 {
+		var ok bool
+		if h.Hash, ok = parseHash(l.Hash); !ok || !l.Thing.Valid() || l.Seq == 0 {
 			return nil, invalidLine(in.line, "it has no thing, seq or hash")
 		}
 		if _, twice := heads[l.Thing]; twice {
@@ -128,14 +129,6 @@ func readHeads(rd io.Reader) (map[twin.ThingName]twin.Head, error) {
 		}
 		heads[l.Thing] = h
 	}
-}
-
-// clipHex keeps a hash that is too long from being decoded past the end.
-func clipHex(s string) string {
-	if len(s) > 2*sha256.Size {
-		return ""
-	}
-	return s
 }
 
 // CheckHeads compares heads that were exported before with the store. A thing that is gone or
