@@ -33,11 +33,12 @@ var imports = map[string]rule{
 	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
 	"internal/door/awsiot":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
+	"internal/door/device":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
 	"internal/door/rest":         {[]string{"twin"}, "a door knows no other door and declares what it needs"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
 		"internal/feed", "internal/history", "internal/proof",
-		"internal/door/mqtt", "internal/door/awsiot", "internal/door/rest",
+		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},
 	"cmd/twofold": {[]string{"twin", "internal/server", "client"}, "talks to a server over its public API"},

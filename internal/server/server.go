@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
+	"github.com/twofold-iot/twofold/internal/door/device"
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/feed"
@@ -46,6 +47,7 @@ type Server struct {
 	aws    *awsiot.Door
 	engine *engine.Engine
 	broker *mqtt.Broker
+	things *device.Tracker
 	feed   *feed.Hub
 	// stopFeed ends the feed and so all streams; following waits for that.
 	stopFeed  context.CancelFunc
@@ -96,8 +98,10 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err != nil {
 		return s, fmt.Errorf("open engine: %w", err)
 	}
+	s.things = device.NewTracker(log, s.engine)
 	if s.broker, err = mqtt.Open(log, mqtt.Options{
-		Handler: s.aws, Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
+		Handler: topics{s.aws, device.New(log, s.engine)}, Presence: presence{s.things},
+		Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
 		SessionExpiryMax: c.MQTT.SessionExpiryMax, QueueLenMax: c.MQTT.QueueLenMax,
 	}); err != nil {
 		return s, fmt.Errorf("open mqtt door: %w", err)

@@ -48,8 +48,10 @@ func (o Options) Validate() error {
 		name  string
 		value int
 	}{
-		{"PayloadBytesMax", o.PayloadBytesMax}, {"InFlightMax", o.InFlightMax},
-		{"GetWorkers", o.GetWorkers}, {"GetQueueLenMax", o.GetQueueLenMax},
+		{"PayloadBytesMax", o.PayloadBytesMax},
+		{"InFlightMax", o.InFlightMax},
+		{"GetWorkers", o.GetWorkers},
+		{"GetQueueLenMax", o.GetQueueLenMax},
 	} {
 		if f.value < 0 {
 			return fmt.Errorf("awsiot: option %s is %d: use 0 for the default or a positive number", f.name, f.value)

@@ -126,8 +126,10 @@ func (x *exchange) properties() (*twin.MessageProperties, error) {
 	if s := x.r.Header.Get("x-amz-mqtt5-user-properties"); s != "" {
 		users, err := parseUserProperties(s)
 		if err != nil {
-			return nil, &twin.Error{Kind: twin.KindInvalid, Err: err,
-				Message: `Invalid x-amz-mqtt5-user-properties: use base64 of a JSON array like [{"key":"value"}]`}
+			return nil, &twin.Error{
+				Kind: twin.KindInvalid, Err: err,
+				Message: `Invalid x-amz-mqtt5-user-properties: use base64 of a JSON array like [{"key":"value"}]`,
+			}
 		}
 		m.User, set = users, true
 	}

@@ -46,7 +46,8 @@ func TestHandler_Publish(t *testing.T) {
 		{"/topics/a/../b", nil, twin.Message{Topic: "a/../b"}},
 		{"/topics/a?qos=0&retain=false", nil, twin.Message{Topic: "a"}},
 		{"/topics/a?qos=1&retain=true", nil, twin.Message{Topic: "a", QoS: 1, Retain: true}},
-		{"/topics/a?contentType=text%2Fplain&responseTopic=r%2Fs&messageExpiry=60",
+		{
+			"/topics/a?contentType=text%2Fplain&responseTopic=r%2Fs&messageExpiry=60",
 			[]string{
 				"x-amz-mqtt5-payload-format-indicator", "UTF8_DATA",
 				"x-amz-mqtt5-correlation-data", b64("\x00\x01"),
@@ -55,7 +56,8 @@ func TestHandler_Publish(t *testing.T) {
 			twin.Message{Topic: "a", Properties: &twin.MessageProperties{
 				PayloadFormat: 1, ExpirySeconds: 60, ContentType: "text/plain", ResponseTopic: "r/s", CorrelationData: []byte{0, 1},
 				User: []twin.UserProperty{{Key: "k", Value: "v"}, {Key: "k", Value: "w"}, {Key: "l", Value: "ü"}},
-			}}},
+			}},
+		},
 		{"/topics/a", []string{"x-amz-mqtt5-payload-format-indicator", "UNSPECIFIED_BYTES"}, twin.Message{Topic: "a"}},
 	} {
 		t.Run(c.target, func(t *testing.T) {
@@ -152,7 +154,8 @@ func TestHandler_GetRetainedMessage(t *testing.T) {
 	r.broker.retained = []awsiot.RetainedMessage{
 		{Message: twin.Message{Topic: "a/b c", Payload: []byte("hi\xff"), QoS: 1, Retain: true}, Modified: 1700000000123},
 		{Message: twin.Message{Topic: "p", Payload: []byte("x"), Properties: &twin.MessageProperties{
-			User: []twin.UserProperty{{Key: "k", Value: "v"}, {Key: "k", Value: "<w>\""}}}}, Modified: 1},
+			User: []twin.UserProperty{{Key: "k", Value: "v"}, {Key: "k", Value: "<w>\""}},
+		}}, Modified: 1},
 	}
 	const want = `{"topic":"a/b c","payload":"aGn/","qos":1,"lastModifiedTime":1700000000123}`
 	wantHTTP(t, r.do("GET", "/retainedMessage/a%2Fb%20c", ""), 200, "", want)
@@ -178,7 +181,8 @@ func TestHandler_ListRetainedMessages(t *testing.T) {
 		topic := fmt.Sprintf("t/%02d", i)
 		all = append(all, topic)
 		r.broker.retained = append(r.broker.retained, awsiot.RetainedMessage{
-			Message: twin.Message{Topic: topic, Payload: []byte("hi"), QoS: 1}, Modified: 1700000000123})
+			Message: twin.Message{Topic: topic, Payload: []byte("hi"), QoS: 1}, Modified: 1700000000123,
+		})
 	}
 	wantHTTP(t, r.do("GET", "/retainedMessage?maxResults=1", ""), 200, "",
 		`{"retainedTopics":[{"topic":"t/00","payloadSize":2,"qos":1,"lastModifiedTime":1700000000123}],"nextToken":"cnQvMDA"}`)

@@ -139,7 +139,8 @@ func (d *Door) Stage(c *twin.Change) twin.Outgoing {
 
 // stageOne appends one message if anybody wants it and there is a document.
 func (d *Door) stageOne(ms []twin.Message, s *stage, t Topic, c *twin.Change,
-	document func(*twin.Change, []byte) []byte) []twin.Message {
+	document func(*twin.Change, []byte) []byte,
+) []twin.Message {
 	s.topic = t.Append(s.topic[:0])
 	if !d.broker.Wanted(s.topic) {
 		return ms

@@ -38,6 +38,7 @@ type conn struct {
 	aliases   []string // inbound topic aliases; index 0 is unused
 	lastTopic string
 	mayRepeat bool // publishes with DUP may be repetitions from before this connection
+	visit     Visit
 
 	will *will // guarded by s.mu once there is a session
 
@@ -57,6 +58,7 @@ type conn struct {
 	writing     bool
 	corked      bool
 	closing     bool // nothing is appended any more
+	closedFor   packet.Reason
 	netClosed   bool
 	accepted    bool // CONNACK with success was sent
 	starved     bool // QoS 1 messages wait for room in out
@@ -77,6 +79,7 @@ func (c *conn) serve() {
 		c.b.detach(c)
 	}
 	c.finish(reason)
+	c.leave(err)
 	if e := (*packet.Error)(nil); errors.As(err, &e) {
 		c.b.count.malformed.Add(1)
 		c.b.log.Debug("mqtt client broke the protocol", slog.String("client", c.clientID()),
@@ -127,6 +130,7 @@ func (c *conn) run() error {
 		return err
 	}
 	c.limit = c.b.opts.PacketBytesMax
+	c.arrive()
 	for {
 		h, body, err := c.next()
 		if err != nil {

@@ -8,8 +8,9 @@ import (
 
 // Options tune a [Broker]; the zero value of a field means the default given.
 type Options struct {
-	Handler Handler // takes the reserved topics; nil: every topic that begins with "$" is refused
-	Records Records // keeps sessions and retained messages; nil: they end with the process
+	Handler  Handler  // takes the reserved topics; nil: every topic that begins with "$" is refused
+	Presence Presence // hears who is there; may be nil
+	Records  Records  // keeps sessions and retained messages; nil: they end with the process
 
 	Now func() time.Time // the clock; time.Now
 

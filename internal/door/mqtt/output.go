@@ -242,7 +242,7 @@ func (c *conn) closeLocked(reason packet.Reason) {
 	if c.closing {
 		return
 	}
-	c.closing = true
+	c.closing, c.closedFor = true, reason
 	c.stopped.Store(true)
 	if c.version == packet.V5 && c.accepted && reason != packet.Success {
 		c.out = packet.AppendDisconnect(c.out, packet.V5, &packet.Disconnect{Reason: reason})

@@ -190,6 +190,7 @@ func (c *conn) topic(p *packet.Publish) (string, error) {
 func (c *conn) intern(topic []byte) string {
 	if string(topic) != c.lastTopic {
 		c.lastTopic = string(topic)
+		c.uses(c.lastTopic)
 	}
 	return c.lastTopic
 }

@@ -50,6 +50,7 @@ func (c *conn) subscribe(body []byte) error {
 		if sub == nil {
 			continue
 		}
+		c.uses(sub.filter)
 		handling := p.Subscriptions[i].RetainHandling
 		if handling == 0 || handling == 1 && !existed[i] { // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
 			if err := c.sendRetained(sub); err != nil {
