@@ -12,6 +12,7 @@ package feed
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/twofold-iot/twofold/twin"
@@ -21,7 +22,8 @@ import (
 // the beginning.
 type Cursor uint64
 
-// Entry is one event with its position.
+// Entry is one event with its position. All readers share the event's bytes: they are
+// not to be altered.
 type Entry struct {
 	Cursor Cursor
 	Event  twin.Event
@@ -73,6 +75,7 @@ type Hub struct {
 	mu      sync.Mutex
 	recent  []Entry // newest at the end, without a gap
 	bytes   int     // of recent
+	behind  int     // bytes of entries that were dropped but are still in recent's array
 	before  Cursor  // position before recent[0]; of the newest if recent is empty
 	readers int
 	news    chan struct{} // closed when there is something new
@@ -101,6 +104,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	h.before = head
+	h.tellLocked() // somebody may have subscribed before the head was known
 	h.mu.Unlock()
 	for err == nil {
 		select {
@@ -110,11 +114,12 @@ func (h *Hub) Run(ctx context.Context) error {
 			err = errStopped
 		}
 	}
-	h.end(err)
-	if ctx.Err() == nil {
-		return err
+	if ctx.Err() != nil {
+		h.end(errStopped) // whatever failed while it was stopping
+		return nil
 	}
-	return nil // whatever failed while it was stopping
+	h.end(err)
+	return err
 }
 
 var errStopped = twin.NewError(twin.KindUnavailable, "The server is stopping")
@@ -157,7 +162,7 @@ func (h *Hub) skip(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.readers == 0 {
-		h.recent, h.bytes, h.before = nil, 0, head
+		h.recent, h.bytes, h.behind, h.before = nil, 0, 0, head
 	}
 	return nil
 }
@@ -180,12 +185,21 @@ func (h *Hub) add(page []Entry) {
 	for len(h.recent)-drop > h.opts.EntriesMax || h.bytes > h.opts.BytesMax && drop < len(h.recent) {
 		h.before = h.recent[drop].Cursor
 		h.bytes -= h.recent[drop].bytes
+		h.behind += h.recent[drop].bytes
 		drop++
 	}
-	if drop > 0 {
-		// Readers hold pages cut from the old array, so it is not written to again.
-		h.recent = append(make([]Entry, 0, len(h.recent)-drop+len(page)), h.recent[drop:]...)
+	h.recent = h.recent[drop:]
+	// Readers hold pages cut from the array, so what was dropped cannot be cleared in it.
+	// It goes when the array is full and append moves to another, or here.
+	if h.behind > h.opts.BytesMax/4 {
+		h.recent = slices.Clone(h.recent)
+		h.behind = 0
 	}
+	h.tellLocked()
+}
+
+// tellLocked wakes all readers that wait.
+func (h *Hub) tellLocked() {
 	close(h.news)
 	h.news = make(chan struct{})
 }

@@ -56,15 +56,19 @@ func (r *Reader) Cursor() Cursor { return r.cursor }
 
 // Next waits until something new matches and returns it, oldest first. The page may
 // be empty when a long stretch of the log held nothing that matches: the cursor has
-// moved all the same.
+// moved all the same. It is a [GoneError] when the reader was so slow that events it had
+// not read have expired.
 func (r *Reader) Next(ctx context.Context) ([]Entry, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		page, before, news, err := r.recent()
 		if err != nil {
 			return nil, err
 		}
 		if before != 0 { // older than what is in memory
-			if page, err = read(ctx, r.hub.log, r.cursor, r.hub.opts.PageLenMax); err != nil {
+			if page, err = r.behind(ctx); err != nil {
 				return nil, err
 			}
 			if len(page) > 0 {
@@ -85,6 +89,24 @@ func (r *Reader) Next(ctx context.Context) ([]Entry, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// behind reads the log after the cursor. What the cursor has not seen may have expired
+// since the reader was made: that is looked for after the read, as days can go while it
+// runs.
+func (r *Reader) behind(ctx context.Context) ([]Entry, error) {
+	page, err := read(ctx, r.hub.log, r.cursor, r.hub.opts.PageLenMax)
+	if err != nil {
+		return nil, err
+	}
+	oldest, err := r.hub.log.Oldest(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the oldest position of the feed: %w", err)
+	}
+	if r.cursor < oldest {
+		return nil, &GoneError{r.cursor, oldest}
+	}
+	return page, nil
 }
 
 // recent returns what memory has after the cursor; or a channel to wait on; or, if
