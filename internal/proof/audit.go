@@ -139,6 +139,7 @@ type auditor struct {
 	tell   func(events int, last bool)
 	report Report
 	end    endLine
+	pager  pager
 	linker linker
 }
 
@@ -157,10 +158,12 @@ func (a *auditor) thing(ctx context.Context, t thing) error {
 	var after twin.Seq
 	var at twin.Time
 	for after < t.head.Seq {
-		page, err := a.src.ThingEvents(ctx, store.ThingRange{Thing: t.name, From: dayStart(at), After: after, Limit: pageEvents})
+		limit := a.pager.events()
+		page, err := a.src.ThingEvents(ctx, store.ThingRange{Thing: t.name, From: dayStart(at), After: after, Limit: limit})
 		if err != nil {
 			return fmt.Errorf("read events after %d (run verify to see which cannot be read): %w", after, err)
 		}
+		a.pager.saw(page)
 		a.tell(len(page), false)
 		if len(page) == 0 {
 			break
@@ -181,7 +184,7 @@ func (a *auditor) thing(ctx context.Context, t thing) error {
 			}
 			after, at = ev.Seq, ev.Time
 		}
-		if len(page) < pageEvents {
+		if len(page) < limit {
 			break
 		}
 	}

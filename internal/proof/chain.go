@@ -23,6 +23,7 @@ type chain struct {
 
 	report Report
 	linker linker
+	pager  pager
 	page   [][]byte // read and not yet taken
 	ended  bool     // there is nothing after the page
 	time   twin.Time
@@ -112,7 +113,7 @@ func (c *chain) segment(ctx context.Context, lo, hi twin.Head) error {
 	endOfDay := twin.Time(math.MaxInt64)
 	anchorDue := twin.Seq(0)
 	for n := lo.Seq + 1; n <= hi.Seq; n++ {
-		b, err := c.next(ctx, n, hi.Seq)
+		b, err := c.next(ctx, n, hi)
 		if err != nil {
 			return err
 		}
@@ -232,16 +233,18 @@ func (c *chain) atHome(ctx context.Context, seq twin.Seq, b []byte) bool {
 
 // next returns the event kept under n, or whatever is read in its place; nil if
 // nothing can be read.
-func (c *chain) next(ctx context.Context, n, last twin.Seq) ([]byte, error) {
+func (c *chain) next(ctx context.Context, n twin.Seq, hi twin.Head) ([]byte, error) {
 	if len(c.page) == 0 {
 		var err error
-		if c.page, err = c.read(ctx, n, pageEvents); err != nil {
-			// The fault may be behind the segment.
-			c.page, err = c.read(ctx, n, int(min(last-n+1, pageEvents)))
+		if c.page, err = c.read(ctx, n, c.pager.events()); err != nil {
+			// The fault may be behind the segment, or before its day.
+			c.from = max(c.from, dayStart(hi.Time))
+			c.page, err = c.read(ctx, n, int(min(hi.Seq-n+1, pageEventsFirst)))
 		}
 		if ctx.Err() != nil {
 			return nil, err
 		}
+		c.pager.saw(c.page)
 		c.tell(len(c.page), false)
 		if len(c.page) == 0 {
 			return nil, nil

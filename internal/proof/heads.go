@@ -206,7 +206,7 @@ func linkAt(ctx context.Context, src Source, name twin.ThingName, at twin.Seq, h
 	c := chain{src: src, opts: &Options{}, name: name, head: head, tell: func(int, bool) {}}
 	link = from.Hash
 	for n := from.Seq + 1; n <= at; n++ {
-		b, err := c.next(ctx, n, at)
+		b, err := c.next(ctx, n, twin.Head{Seq: at})
 		if err != nil {
 			return link, from.Seq + 1, false, err
 		}

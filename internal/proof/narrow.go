@@ -329,7 +329,7 @@ func (c *chain) times(s span, places []place) {
 
 // narrow looks for the one event of a segment that gives itself away.
 func (c *chain) narrow(ctx context.Context, f *Finding) error {
-	n := int(min(f.Last-f.First+1, pageEvents))
+	n := int(min(f.Last-f.First+1, pageEventsFirst))
 	events, err := c.read(ctx, f.First, n)
 	if ctx.Err() != nil {
 		return err

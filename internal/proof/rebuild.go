@@ -30,6 +30,7 @@ type folder struct {
 	tell    func(events int, last bool)
 	name    twin.ThingName
 	report  Report
+	pager   pager
 	shadows map[twin.ShadowName]*folded
 	time    twin.Time // of the newest event: where the store may begin to look
 	buf     []byte
@@ -79,7 +80,7 @@ func (f *folder) check(ctx context.Context, head twin.Head) error {
 // fold applies the events after one seq up to another, and returns how far it came.
 func (f *folder) fold(ctx context.Context, after, last twin.Seq) (twin.Seq, error) {
 	for after < last {
-		limit := int(min(last-after, pageEvents))
+		limit := int(min(last-after, twin.Seq(f.pager.events())))
 		page, err := f.src.ThingEvents(ctx, store.ThingRange{Thing: f.name, From: dayStart(f.time), After: after, Limit: limit})
 		if ctx.Err() != nil {
 			return after, ctx.Err()
@@ -95,6 +96,7 @@ func (f *folder) fold(ctx context.Context, after, last twin.Seq) (twin.Seq, erro
 			after++
 			continue
 		}
+		f.pager.saw(page)
 		f.tell(len(page), false)
 		if len(page) == 0 {
 			return last, nil
@@ -135,7 +137,7 @@ func (f *folder) applyPage(ctx context.Context, page [][]byte, after, last twin.
 
 // upTo reads what can be read after a seq, up to the event that cannot.
 func (f *folder) upTo(ctx context.Context, after twin.Seq) ([][]byte, twin.Seq, error) {
-	for limit := pageEvents / 4; ; limit /= 4 {
+	for limit := pageEventsFirst / 4; ; limit /= 4 {
 		page, err := f.src.ThingEvents(ctx, store.ThingRange{Thing: f.name, From: dayStart(f.time), After: after, Limit: limit})
 		if err == nil || limit <= 1 {
 			if err != nil {

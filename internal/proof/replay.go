@@ -38,9 +38,10 @@ func Replay(ctx context.Context, src EventSource, key twin.ShadowKey, to ReplayT
 	}
 	var at twin.Time // a hint to the store where to go on
 	steps := 0
+	var pages pager
 	for {
 		page, err := src.ThingEvents(ctx, store.ThingRange{
-			Thing: key.Thing, Classes: []store.Class{store.ClassHistory}, From: dayStart(at), After: after, Limit: pageEvents,
+			Thing: key.Thing, Classes: []store.Class{store.ClassHistory}, From: dayStart(at), After: after, Limit: pages.events(),
 		})
 		if err != nil {
 			return fmt.Errorf("replay %s after event %d: %w", key, after, err)
@@ -48,6 +49,7 @@ func Replay(ctx context.Context, src EventSource, key twin.ShadowKey, to ReplayT
 		if len(page) == 0 {
 			return replayEnd(key, to, steps > 0 || state != nil)
 		}
+		pages.saw(page)
 		for _, b := range page {
 			ev, err := twin.DecodeEvent(b)
 			if err != nil {

@@ -55,8 +55,7 @@ func baseOf(ctx context.Context, src EventSource, key twin.ShadowKey) (store.Bas
 
 // Limits of what is held in memory at once.
 const (
-	pageEvents      = 1024 // events per read
-	batchThings     = 64   // things handed to a worker at once
+	batchThings     = 64 // things handed to a worker at once
 	findingsMax     = 10_000
 	thingFindingMax = 64 // findings kept per thing, so that one bad thing does not hide the others
 	probesMax       = 64 // segments of one thing that are looked at place by place

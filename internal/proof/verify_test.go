@@ -2,10 +2,14 @@ package proof_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/twofold-iot/twofold/internal/proof"
 	"github.com/twofold-iot/twofold/internal/store"
+	"github.com/twofold-iot/twofold/twin"
 )
 
 func mustVerify(t testing.TB, src proof.Source, opts proof.Options) proof.Report {
@@ -57,5 +61,135 @@ func TestVerify_expired(t *testing.T) {
 				mustBeClean(t, mustVerify(t, w, proof.Options{}))
 			}
 		})
+	}
+}
+
+// A store may read by days: then the day of a damaged event cannot be proved, all others
+// are, and the store's words name the event.
+func TestVerify_damagedDay(t *testing.T) {
+	l := newLife(t, 11)
+	w := l.live(1, 1500).copyWorld()
+	w.coarse = true
+	const bad = 700
+	w.events["pump-0"][bad-1].spoil = true
+	ev, err := twin.DecodeEvent(w.events["pump-0"][bad-1].event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	day, inDay := ev.Time.Day(), uint64(0)
+	for _, k := range w.events["pump-0"] {
+		if e, err := twin.DecodeEvent(k.event); err == nil && e.Time.Day() == day {
+			inDay++
+		}
+	}
+	r := mustVerify(t, w, proof.Options{})
+	if len(r.Findings) == 0 || len(r.Findings) > 4 {
+		t.Fatalf("found %v", r.Findings)
+	}
+	for _, f := range r.Findings {
+		if f.Fault != proof.FaultDamaged || !strings.Contains(f.Err.Error(), "event 700") {
+			t.Errorf("found %s", f)
+		}
+	}
+	if proved := r.Events - r.Unproven; proved+inDay < 1490 {
+		t.Errorf("%d events are proved, %d are of the damaged day", proved, inDay)
+	}
+}
+
+// broken is a source that fails where it is told to.
+type broken struct {
+	proof.ShadowSource
+	list, head, anchors bool
+}
+
+var errBroken = errors.New("input/output error")
+
+func (b broken) LoggedThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error) {
+	if b.list {
+		return nil, errBroken
+	}
+	return b.ShadowSource.LoggedThings(ctx, after, limit)
+}
+
+func (b broken) Heads(ctx context.Context, things []twin.ThingName) ([]twin.Head, error) {
+	for _, n := range things {
+		if b.head && n == "pump-1" {
+			return nil, errBroken
+		}
+	}
+	return b.ShadowSource.Heads(ctx, things)
+}
+
+func (b broken) Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head, error) {
+	if b.anchors && thing == "pump-1" {
+		return nil, errBroken
+	}
+	return b.ShadowSource.Anchors(ctx, thing)
+}
+
+func TestVerify_brokenStore(t *testing.T) {
+	w := newLife(t, 12).live(3, 300)
+	ctx := context.Background()
+	if _, err := proof.Verify(ctx, broken{ShadowSource: w, list: true}, proof.Options{}); !errors.Is(err, errBroken) {
+		t.Errorf("things cannot be listed: %v", err)
+	}
+	for name, src := range map[string]proof.ShadowSource{"head": broken{ShadowSource: w, head: true}, "anchors": broken{ShadowSource: w, anchors: true}} {
+		r := mustVerify(t, src, proof.Options{})
+		if r.Things != 3 || !hasFault(r, "pump-1", proof.FaultUnreadable) || hasFault(r, "pump-0", proof.FaultUnreadable) {
+			t.Errorf("%s cannot be read: %+v", name, r)
+		}
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := proof.Verify(cancelled, w, proof.Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	for name, opts := range map[string]proof.Options{
+		"unknown thing": {Thing: "nobody"}, "no thing name": {Thing: "a b"}, "progress without clock": {Progress: func(proof.Progress) {}},
+	} {
+		if _, err := proof.Verify(ctx, w, opts); err == nil || twin.Kind(err) == twin.KindInternal {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestVerify_progress(t *testing.T) {
+	w := newLife(t, 13).live(3, 600)
+	now := time.Unix(0, 0)
+	var told []proof.Progress
+	r := mustVerify(t, w, proof.Options{
+		Workers: 1, Progress: func(p proof.Progress) { told = append(told, p) },
+		Now: func() time.Time { now = now.Add(time.Second); return now },
+	})
+	last := told[len(told)-1]
+	if len(told) < 3 || last.Events != r.Events || last.Things != 3 || last.Rate() <= 0 {
+		t.Fatalf("%+v of %+v", told, r)
+	}
+	var b strings.Builder
+	if _, err := r.WriteTo(&b); err != nil || !strings.Contains(b.String(), "3 things, ") || !strings.HasSuffix(b.String(), "; 0 faults\n") {
+		t.Fatalf("%q, %v", b.String(), err)
+	}
+}
+
+// Commits may go on while the past is checked.
+func TestVerify_live(t *testing.T) {
+	l := newLife(t, 14)
+	l.live(3, 200)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				l.live(3, 20)
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	for range 20 {
+		mustBeClean(t, mustVerify(t, l.world, proof.Options{}))
+		mustBeClean(t, mustRebuild(t, l.world, proof.Options{}))
 	}
 }

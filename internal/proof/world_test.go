@@ -39,6 +39,7 @@ type world struct {
 	events  map[twin.ThingName][]kept // by place
 	bases   map[twin.ShadowKey][]byte
 	docs    map[twin.ShadowKey]store.Shadow // overrides
+	coarse  bool                            // a damaged event makes its whole day unreadable
 }
 
 func newWorld() *world {
@@ -51,9 +52,9 @@ func newWorld() *world {
 }
 
 func (w *world) Commit(ctx context.Context, ms []store.Mutation) ([]store.Outcome, error) {
-	out, err := w.Memory.Commit(ctx, ms)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	out, err := w.Memory.Commit(ctx, ms)
 	for i := range out {
 		m := &ms[i]
 		if out[i] != store.Committed || m.Thing == "" {
@@ -110,12 +111,33 @@ func (w *world) ThingEvents(_ context.Context, r store.ThingRange) ([][]byte, er
 		if len(r.Classes) > 0 && !slices.Contains(r.Classes, k.class) {
 			continue
 		}
-		if k.spoil {
+		if k.spoil || w.coarse && w.dayDamaged(all, k, r.From) != 0 {
+			if w.coarse {
+				k.place = w.dayDamaged(all, k, r.From)
+			}
 			return nil, fmt.Errorf("thing %s, event %d: %w", r.Thing, k.place, errSum)
 		}
 		out = append(out, k.event)
 	}
 	return out, nil
+}
+
+// dayDamaged returns the damaged event of the day of k, or of one before that is read
+// too.
+func (w *world) dayDamaged(all []kept, k kept, from twin.Time) twin.Seq {
+	day := func(b []byte) uint32 {
+		ev, err := twin.DecodeEvent(b)
+		if err != nil {
+			panic(err)
+		}
+		return ev.Time.Day()
+	}
+	for _, o := range all {
+		if d := day(o.event); o.spoil && from.Day() <= d && d <= day(k.event) {
+			return o.place
+		}
+	}
+	return 0
 }
 
 func (w *world) Base(_ context.Context, key twin.ShadowKey) (store.Base, bool, error) {
@@ -126,9 +148,9 @@ func (w *world) Base(_ context.Context, key twin.ShadowKey) (store.Base, bool, e
 }
 
 func (w *world) Shadows(ctx context.Context, keys []twin.ShadowKey) ([]store.Shadow, error) {
-	out, err := w.Memory.Shadows(ctx, keys)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	out, err := w.Memory.Shadows(ctx, keys)
 	for i, k := range keys {
 		if s, ok := w.docs[k]; ok && err == nil {
 			out[i] = s
