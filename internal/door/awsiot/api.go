@@ -6,8 +6,16 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
+// EventLog keeps what happens to twins beside their changes.
+type EventLog interface {
+	// Reject notes an update that was refused before the engine saw it. It never
+	// blocks and never makes a twin.
+	Reject(key twin.ShadowKey, origin twin.Origin, token string, cause error)
+}
+
 // Engine is the write path and the durable reads this door needs.
 type Engine interface {
+	EventLog
 	// Submit queues an update and never blocks. Unless it returns an error, done is
 	// called exactly once when the outcome is durable, and must not block.
 	Submit(u twin.Update, done func(twin.Result)) error

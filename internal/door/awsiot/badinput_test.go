@@ -138,6 +138,9 @@ func TestDoor_bad_updates(t *testing.T) {
 			w := r.do("POST", "/things/lamp-1/shadow", bad.body)
 			wantHTTP(t, w, bad.code, awsiot.StatusOf(bad.kind()).Type, errorBody(bad.message))
 			r.quiet()
+			if n := r.engine.takeRejected(); n != 2 {
+				t.Errorf("%d notes in the event log, want one for each way in", n)
+			}
 			if after := r.engine.snapshot(); !maps.Equal(before, after) {
 				t.Fatalf("the state changed: %q, was %q", after, before)
 			}

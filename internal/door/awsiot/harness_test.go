@@ -3,6 +3,7 @@ package awsiot_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -34,12 +35,13 @@ type fakeEngine struct {
 	publisher interface {
 		Stage(c *twin.Change) twin.Outgoing
 	}
-	shadows map[twin.ShadowKey]*twin.Shadow
-	keys    map[string][]byte // Idempotency-Key to answer
-	updates []twin.Update
-	held    []func()
-	holding chan struct{} // one for each update that is held
-	reads   int
+	shadows  map[twin.ShadowKey]*twin.Shadow
+	keys     map[string][]byte // Idempotency-Key to answer
+	updates  []twin.Update
+	rejected []string
+	held     []func()
+	holding  chan struct{} // one for each update that is held
+	reads    int
 
 	hold      bool
 	duplicate bool // every update had its effect before
@@ -49,6 +51,21 @@ type fakeEngine struct {
 	readErr   error
 	readGate  chan struct{} // reads wait for it if not nil
 	now       twin.Time
+}
+
+func (e *fakeEngine) Reject(key twin.ShadowKey, origin twin.Origin, token string, cause error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rejected = append(e.rejected, fmt.Sprintf("%s %s %q %v", key, origin.Door, token, cause))
+}
+
+// takeRejected counts the notes since it was asked last.
+func (e *fakeEngine) takeRejected() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := len(e.rejected)
+	e.rejected = nil
+	return n
 }
 
 func (e *fakeEngine) Submit(u twin.Update, done func(twin.Result)) error {
@@ -89,6 +106,7 @@ func (e *fakeEngine) apply(u twin.Update, done func(twin.Result)) {
 		c, err = twin.NewChange(u.Key, e.shadows[u.Key], u.Request, e.now, e.limits)
 	}
 	if err != nil {
+		e.rejected = append(e.rejected, err.Error()) // the engine notes what it rejects itself
 		e.mu.Unlock()
 		done(twin.Result{Err: err})
 		return

@@ -64,6 +64,7 @@ func (x *exchange) updateShadow(key twin.ShadowKey) {
 	}
 	req, err := twin.ParseRequest(body, x.door.limits)
 	if err != nil {
+		x.door.note(key, x.origin(), req, err)
 		x.fail(err)
 		return
 	}

@@ -24,6 +24,9 @@ func (d *Door) Publish(p *twin.Publish, done func(error)) bool {
 	req, err := d.parse(t, p.Payload)
 	switch {
 	case err != nil:
+		if t.Op == OpUpdate {
+			d.note(t.Key, p.Origin, req, err)
+		}
 		d.finish(t, err, req, done)
 	case t.Op == OpGet:
 		d.get(t, req, done)
@@ -61,6 +64,15 @@ func (d *Door) parse(t Topic, payload []byte) (*twin.Request, error) {
 		err = bad
 	}
 	return req, err
+}
+
+// note puts a malformed update into the event log of its twin.
+func (d *Door) note(key twin.ShadowKey, origin twin.Origin, req *twin.Request, err error) {
+	token := ""
+	if req != nil {
+		token = req.ClientToken
+	}
+	d.engine.Reject(key, origin, token, err)
 }
 
 // finish tells the outcome of a request: the rejection if there is one, then the
