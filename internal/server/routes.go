@@ -6,6 +6,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/door/rest"
+	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -18,9 +19,11 @@ const bodyRoom = 64 << 10
 // data plane.
 func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 	aws := s.aws.Handler()
+	managed := twins{s.engine}
 	api := rest.New(s.log, s.engine, rest.Options{
 		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
-		Feed: restFeed{s.feed, feedLog{s.store}},
+		Feed: restFeed{s.feed, feedLog{s.store}}, Past: history.New(pastStore{s.store}, managed), Twins: managed,
+		Connected: func(thing twin.ThingName) bool { return s.broker.Connected(string(thing)) },
 	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -16,6 +16,8 @@ type problem struct {
 	Detail         string        `json:"detail,omitempty"`
 	Instance       string        `json:"instance,omitempty"`
 	RequestID      string        `json:"requestId"`
+	Parameter      string        `json:"parameter,omitempty"` // of the query, that is at fault
+	Pointer        string        `json:"pointer,omitempty"`   // into the body, to what is at fault (RFC 6901, as a fragment)
 	CurrentVersion *twin.Version `json:"currentVersion,omitempty"`
 
 	slug string

@@ -13,71 +13,17 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// document is a twin as this door shows it. The order of the fields is the order
-// in the answer. A field that has no value is left out, never made up.
-type document struct {
-	DeviceID     twin.ThingName  `json:"deviceId"`
-	Shadow       twin.ShadowName `json:"shadow,omitempty"`
-	Version      twin.Version    `json:"version"`
-	LastSeen     string          `json:"lastSeen,omitempty"`
-	CurrentState json.RawMessage `json:"currentState,omitempty"`
-	DesiredState json.RawMessage `json:"desiredState,omitempty"`
-	Delta        json.RawMessage `json:"delta,omitempty"`
-	Metadata     json.RawMessage `json:"metadata,omitempty"`
-}
-
-func newDocument(key twin.ShadowKey, s *twin.Shadow) *document {
-	d := &document{DeviceID: key.Thing, Shadow: key.Shadow, Version: s.Version, LastSeen: lastSeen(s)}
-	if s.Reported != nil {
-		d.CurrentState = s.Reported.AppendJSON(nil)
-		d.Metadata = append(d.Metadata, `,"reported":`...)
-		d.Metadata = s.Reported.AppendMetadata(d.Metadata)
-	}
-	if s.Desired != nil {
-		d.DesiredState = s.Desired.AppendJSON(nil)
-		d.Metadata = append(d.Metadata, `,"desired":`...)
-		d.Metadata = s.Desired.AppendMetadata(d.Metadata)
-	}
-	if d.Metadata != nil {
-		d.Metadata[0] = '{'
-		d.Metadata = append(d.Metadata, '}')
-	}
-	if delta := s.Delta(); delta != nil {
-		d.Delta = delta.AppendJSON(nil)
-	}
-	return d
-}
-
 // lastSeen is the time of the newest reported value that is still there; empty if
 // there is none.
 func lastSeen(s *twin.Shadow) string {
-	if s.Reported == nil {
+	if !s.Exists() {
 		return ""
 	}
-	seconds := newestTimestamp(s.Reported.AppendMetadata(nil))
+	seconds := s.Reported.NewestStamp()
 	if seconds == 0 {
 		return ""
 	}
 	return time.Unix(seconds, 0).UTC().Format(time.RFC3339)
-}
-
-// newestTimestamp returns the newest time in metadata, in seconds. Every number in
-// metadata is a timestamp.
-func newestTimestamp(metadata []byte) int64 {
-	var newest int64
-	dec := json.NewDecoder(bytes.NewReader(metadata))
-	dec.UseNumber()
-	for {
-		token, err := dec.Token()
-		if err != nil {
-			return newest
-		}
-		if n, ok := token.(json.Number); ok {
-			if v, err := n.Int64(); err == nil {
-				newest = max(newest, v)
-			}
-		}
-	}
 }
 
 // keyOf reads thing and shadow of a request.
@@ -93,27 +39,6 @@ func keyOf(r *http.Request) (twin.ShadowKey, error) {
 }
 
 func etag(v twin.Version) string { return `"v` + strconv.FormatUint(uint64(v), 10) + `"` }
-
-func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
-	key, err := keyOf(r)
-	if err != nil {
-		return err
-	}
-	s, err := d.engine.Shadow(r.Context(), key)
-	if err != nil {
-		return err
-	}
-	if !s.Exists() {
-		return twin.ErrNoShadow(key)
-	}
-	tag := etag(s.Version)
-	w.Header().Set("ETag", tag)
-	if matchesAny(r.Header.Values("If-None-Match"), tag) {
-		w.WriteHeader(http.StatusNotModified) // RFC 9110 section 13.1.2
-		return nil
-	}
-	return writeJSON(w, newDocument(key, s))
-}
 
 // matchesAny compares an entity tag with those of If-None-Match: "*" or a list,
 // compared weakly (RFC 9110 section 13.1.2).
@@ -254,12 +179,15 @@ func linkNext(w http.ResponseWriter, r *http.Request, cursor string) {
 	w.Header().Set("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="next"`)
 }
 
-func writeJSON(w http.ResponseWriter, v any) error {
+func writeJSON(w http.ResponseWriter, v any) error { return writeStatus(w, http.StatusOK, v) }
+
+func writeStatus(w http.ResponseWriter, status int, v any) error {
 	b, err := marshal(v)
 	if err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	_, _ = w.Write(b) // the client may be gone
 	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/http"
+	"time"
 
+	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -17,12 +19,32 @@ type Engine interface {
 	ShadowNames(ctx context.Context, thing twin.ThingName, after twin.ShadowName, limit int) ([]twin.ShadowName, error)
 }
 
+// Twins is what an administrator or an application says of a twin, beside its shadows.
+type Twins interface {
+	// Append adds an entry to the log of a thing; see [twin.Entry]. It behaves as
+	// [Engine].Submit does.
+	Append(en twin.Entry, done func(twin.EntryResult)) error
+	// Attributes returns the durable attributes of a thing, never nil and not to be altered.
+	Attributes(thing twin.ThingName) *twin.Attributes
+	// Managed lists things that have attributes, by name, greater than after; of one model
+	// if that is not empty.
+	Managed(ctx context.Context, model string, after twin.ThingName, limit int) ([]twin.ThingName, error)
+}
+
 // Options tune the door; the zero value works.
 type Options struct {
 	Limits       twin.Limits   // of shadows, those of the engine
 	BodyBytesMax int64         // longest request body; 65536
 	NewID        func() string // makes a request id; 26 random letters and digits
 	Feed         Feed          // nil: there is no stream
+	// Past reads what was; nil: there is neither history nor event log.
+	Past *history.Reader
+	// Twins changes what is no part of a shadow; nil: that cannot be changed.
+	Twins Twins
+	// Connected reports whether a client that stands for a thing is connected now; nil:
+	// none is.
+	Connected func(twin.ThingName) bool
+	Now       func() time.Time // the clock; time.Now
 }
 
 // Limits of this door.
@@ -47,48 +69,13 @@ func New(log *slog.Logger, e Engine, opts Options) http.Handler {
 	if opts.NewID == nil {
 		opts.NewID = rand.Text
 	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	d := &door{log: log, engine: e, opts: opts}
 	mux := http.NewServeMux()
-	d.routes(mux)
+	d.register(mux)
 	return mux
-}
-
-// routes names every path with its methods. The path alone answers 405 for the
-// other methods; what is under /api/ and not here answers 404.
-func (d *door) routes(mux *http.ServeMux) {
-	for _, path := range []struct {
-		pattern string
-		methods map[string]handler
-	}{
-		{"/api/v1/twins", map[string]handler{"GET": d.listTwins}},
-		{"/api/v1/twins/{id}", map[string]handler{"GET": d.getTwin, "DELETE": d.deleteShadow}},
-		{"/api/v1/twins/{id}/desired", map[string]handler{"PATCH": d.patch("desired")}},
-		{"/api/v1/twins/{id}/reported", map[string]handler{"PATCH": d.patch("reported")}},
-		{"/api/v1/twins/{id}/shadows", map[string]handler{"GET": d.listShadows}},
-		{"/twins/{id}", map[string]handler{"GET": d.getTwin}},
-	} {
-		allow := ""
-		for _, m := range []string{"GET", "PATCH", "DELETE"} {
-			h, ok := path.methods[m]
-			if !ok {
-				continue
-			}
-			mux.Handle(m+" "+path.pattern, d.wrap(h))
-			if allow != "" {
-				allow += ", "
-			}
-			allow += m
-			if m == http.MethodGet {
-				allow += ", HEAD"
-			}
-		}
-		mux.Handle(path.pattern, d.wrap(methodNotAllowed(allow)))
-	}
-	if d.opts.Feed != nil {
-		mux.Handle("GET /api/v1/stream", d.wrap(d.stream))
-	}
-	mux.Handle("/", d.wrap(noRoute))
-	mux.HandleFunc("GET /problems/{name}", servePage)
 }
 
 // handler answers a request or returns why not.

@@ -340,10 +340,10 @@ func TestNames_illegal(t *testing.T) {
 func TestDelete(t *testing.T) {
 	a := newAPI()
 	a.ok(t, "PATCH", "/api/v1/twins/a/desired", `{"x":1}`)
-	if w := a.call("DELETE", "/api/v1/twins/a", "", `If-Match: "v1"`); w.Code != 400 || !a.shadows[twin.ShadowKey{Thing: "a"}].Exists() {
-		t.Errorf("a condition that is not supported was passed over: %d %s", w.Code, w.Body)
+	if w := a.call("DELETE", "/api/v1/twins/a", "", `If-Match: "v2"`); w.Code != 412 || !a.shadows[twin.ShadowKey{Thing: "a"}].Exists() {
+		t.Errorf("another version than the one expected was deleted: %d %s", w.Code, w.Body)
 	}
-	want(t, a.call("DELETE", "/api/v1/twins/a", ""), 200, `{"deviceId":"a","version":1,"deleted":true}`)
+	want(t, a.call("DELETE", "/api/v1/twins/a", "", `If-Match: "v1"`), 200, `{"deviceId":"a","version":1,"deleted":true}`)
 	for _, target := range []string{"/twins/a", "/api/v1/twins/a/shadows"} {
 		if w := a.call("GET", target, ""); w.Code != 404 {
 			t.Errorf("GET %s after the delete: %d", target, w.Code)

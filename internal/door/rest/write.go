@@ -122,7 +122,7 @@ func (d *door) submit(ctx context.Context, u twin.Update) twin.Result {
 	case r := <-results:
 		return r
 	case <-ctx.Done():
-		return twin.Result{Err: &twin.Error{Kind: twin.KindUnavailable, Message: "the request ended before its outcome was known", Err: ctx.Err()}}
+		return twin.Result{Err: errNotKnown(ctx)}
 	}
 }
 
@@ -189,12 +189,13 @@ func (d *door) deleteShadow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, conditional, err := ifMatch(r)
+	version, conditional, err := ifMatch(r)
 	if err != nil {
 		return err
 	}
+	req := &twin.Request{}
 	if conditional {
-		return &problem{slug: slugInvalid, Detail: "If-Match is not supported for DELETE"}
+		req = twin.ExpectVersion(version)
 	}
-	return d.change(w, r, twin.Update{Key: key, Delete: true, Request: &twin.Request{}}, nil, false)
+	return d.change(w, r, twin.Update{Key: key, Delete: true, Request: req}, nil, conditional)
 }
