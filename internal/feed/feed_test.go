@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type memoryLog struct {
 	oldest  feed.Cursor
 	fault   error
 	reads   atomic.Int64
+	heads   atomic.Int64
 }
 
 func (l *memoryLog) Feed(ctx context.Context, after feed.Cursor, limit int) ([]feed.Raw, error) {
@@ -51,6 +53,7 @@ func cmpErr(errs ...error) error {
 }
 
 func (l *memoryLog) Head(context.Context) (feed.Cursor, error) {
+	l.heads.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.head, l.fault
@@ -422,7 +425,13 @@ func TestHub_Idle(t *testing.T) {
 	before := log.reads.Load()
 	for range 100 {
 		last = log.write()
+		heads := log.heads.Load()
 		h.Wake()
+		for deadline := time.Now().Add(patience); log.heads.Load() == heads; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("the idle hub does not go to the head")
+			}
+		}
 	}
 	if reads := log.reads.Load() - before; reads > 1 { // one may have been under way
 		t.Errorf("the idle hub read %d pages", reads)

@@ -1,6 +1,7 @@
 package history_test
 
 import (
+	"context"
 	"encoding/base64"
 	"math"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -357,4 +359,68 @@ func TestReader_At_Recorded(t *testing.T) {
 		t.Errorf("it took %d events", w.past.reads)
 	}
 	w.wantAt(w.reader(), keys[0], history.Point{Version: 700}, &w.facts[699])
+}
+
+// TestReader_Version_Lives: versions that started again are those of the newest life
+// that reached them.
+func TestReader_Version_Lives(t *testing.T) {
+	w := newWorld(t)
+	key := keys[0]
+	for life, n := range []int{700, 40, 300, 5} {
+		if life > 0 {
+			w.update(key, "")
+			w.now += twin.TombstoneKeep
+		}
+		for i := range n {
+			w.update(key, `{"reported":{"n":1}}`)
+			if i%3 > 0 {
+				w.now += 20 * 60 * second
+			}
+		}
+	}
+	newest := make(map[twin.Version]*fact)
+	fs := w.of(key)
+	for i := range fs {
+		newest[fs[i].ev.Version] = &fs[i]
+	}
+	if v := fs[len(fs)-1].ev.Version; v != 5 {
+		t.Fatalf("the last life is at version %d", v)
+	}
+	for v := twin.Version(1); v < 705; v += 3 {
+		w.wantAt(w.reader(), key, history.Point{Version: v}, newest[v])
+	}
+	q := history.Query{Key: key, FromVersion: 2, ToVersion: 300, Limit: 100}
+	w.wantStates(q, w.walk(w.reader(), q), fs[len(fs)-4:])
+	q.FromVersion, q.ToVersion = 3, 4
+	w.wantStates(q, w.walk(w.reader(), q), fs[len(fs)-3:len(fs)-1])
+}
+
+// endless is a log of which nothing matches.
+type endless struct{ history.Store }
+
+func (endless) ThingEvents(_ context.Context, r store.ThingRange) ([][]byte, error) {
+	var evs [][]byte
+	for seq := r.After + 1; seq <= r.After+twin.Seq(r.Limit); seq++ {
+		ev := twin.Event{Thing: r.Thing, Seq: seq, Kind: twin.EventReported, Time: twin.Time(seq)}
+		if seq == history.ScanMax+7 {
+			ev.Type = "needle"
+		}
+		evs = append(evs, ev.AppendBinary(nil))
+	}
+	return evs, nil
+}
+
+// TestReader_Log_ScanMax: looking for what is rare ends, and goes on by cursor.
+func TestReader_Log_ScanMax(t *testing.T) {
+	r := history.New(endless{}, nil)
+	q := history.LogQuery{Thing: "pump", Filter: history.Filter{Type: "needle"}}
+	p, err := r.Log(t.Context(), q)
+	if err != nil || len(p.Events) != 0 || p.Next == "" {
+		t.Fatalf("%d events, next %q, %v", len(p.Events), p.Next, err)
+	}
+	q.Cursor = p.Next
+	p, err = r.Log(t.Context(), q)
+	if err != nil || len(p.Events) != 1 || p.Events[0].Seq != history.ScanMax+7 {
+		t.Fatalf("%d events, %v", len(p.Events), err)
+	}
 }

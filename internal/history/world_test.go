@@ -248,7 +248,9 @@ func (w *world) live(rng *rand.Rand, n int, keys []twin.ShadowKey, late bool) {
 		}
 		switch d := rng.IntN(100); {
 		case d < 3:
-			w.update(key, "")
+			if w.update(key, "") && rng.IntN(3) == 0 {
+				w.now += 50 * hour // versions start again
+			}
 		case d < 8:
 			kinds := []twin.EventKind{twin.EventConnected, twin.EventDisconnected, twin.EventReported, twin.EventRejected, twin.EventManaged}
 			w.log(twin.Event{
