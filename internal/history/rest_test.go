@@ -288,6 +288,9 @@ func TestReader_Summary(t *testing.T) {
 	got := make(map[string]float64)
 	for _, a := range s.Averages {
 		got[a.Title()] = a.Mean
+		if a.Name == "a.b" && a.Known != 22*hour {
+			t.Errorf("%s was known for %d ms, want 22 h", a.Name, a.Known)
+		}
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("averages %v, want %v", got, want)
