@@ -48,7 +48,10 @@ type Server struct {
 	engine *engine.Engine
 	broker *mqtt.Broker
 	things *device.Tracker
-	feed   *feed.Hub
+	// stopNoting ends the writing of connection events; noting waits for that.
+	stopNoting context.CancelFunc
+	noting     sync.WaitGroup
+	feed       *feed.Hub
 	// stopFeed ends the feed and so all streams; following waits for that.
 	stopFeed  context.CancelFunc
 	following sync.WaitGroup
@@ -99,6 +102,9 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, fmt.Errorf("open engine: %w", err)
 	}
 	s.things = device.NewTracker(log, s.engine)
+	noting, stopNoting := context.WithCancel(context.Background())
+	s.stopNoting = stopNoting
+	s.noting.Go(func() { s.things.Run(noting) })
 	if s.broker, err = mqtt.Open(log, mqtt.Options{
 		Handler: topics{s.aws, device.New(log, s.engine)}, Presence: presence{s.things},
 		Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
@@ -219,6 +225,10 @@ func (s *Server) takeDown(ctx context.Context) error {
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close())
+	}
+	if s.stopNoting != nil {
+		s.stopNoting() // that the devices have gone is noted before the engine ends
+		s.noting.Wait()
 	}
 	if s.engine != nil {
 		errs = append(errs, s.engine.Close())

@@ -1,12 +1,14 @@
 package device_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twofold-iot/twofold/internal/door/device"
 	"github.com/twofold-iot/twofold/twin"
@@ -18,16 +20,26 @@ type fake struct {
 	entries  []twin.Entry
 	rejected []error
 	full     bool
+	busy     int // every so many calls the queue is full
+	calls    int
+	told     chan struct{}
 }
+
+func newFake() *fake { return &fake{told: make(chan struct{}, 1)} }
 
 func (f *fake) Append(en twin.Entry, done func(twin.EntryResult)) error {
 	f.mu.Lock()
-	if f.full {
+	f.calls++
+	if f.full || f.busy > 0 && f.calls%100 < f.busy {
 		f.mu.Unlock()
 		return twin.NewError(twin.KindFull, "full")
 	}
 	f.entries = append(f.entries, en)
 	f.mu.Unlock()
+	select {
+	case f.told <- struct{}{}:
+	default:
+	}
 	done(twin.EntryResult{Event: en.Event, Written: true})
 	return nil
 }
@@ -58,7 +70,7 @@ func publish(d *device.Door, topic, payload string) (taken bool, err error) {
 }
 
 func TestDoor(t *testing.T) {
-	f := &fake{}
+	f := newFake()
 	d := device.New(quiet, f)
 	if taken, err := publish(d, "twins/pump-7/events", `{"type":"error","message":"hot"}`); !taken || err != nil {
 		t.Fatalf("%v %v", taken, err)
@@ -83,63 +95,100 @@ func TestDoor(t *testing.T) {
 	}
 }
 
-func TestTracker(t *testing.T) {
-	f := &fake{}
+// track returns a running tracker and a function that ends it with all written.
+func track(t *testing.T, f *fake) (*device.Tracker, func()) {
+	t.Helper()
 	tr := device.NewTracker(quiet, f)
-	check := func(what string, want ...string) {
-		t.Helper()
-		if got := f.said(); !slices.Equal(got, want) {
-			t.Errorf("%s: got %q, want %q", what, got, want)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); tr.Run(ctx) }()
+	stop := func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return tr, stop
+}
+
+// eventually waits until the engine was told exactly this.
+func (f *fake) eventually(t *testing.T, what string, want ...string) {
+	t.Helper()
+	var got []string
+	deadline := time.After(10 * time.Second)
+	for len(got) < len(want) {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: got %q, want %q", what, got, want)
+		case <-f.told:
+			got = append(got, f.said()...)
 		}
 	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: got %q, want %q", what, got, want)
+	}
+}
+
+func TestTracker(t *testing.T) {
+	f := newFake()
+	tr, stop := track(t, f)
 	own := tr.Begin("pump-7")
-	check("a client with the thing's name", "pump-7 connected by pump-7 ")
-	own.Uses("$aws/things/pump-7/shadow/update")
-	check("its own topic says nothing new")
-	gateway := tr.Begin("gate way") // no thing name
-	check("a client with another name")
+	f.eventually(t, "a client with the thing's name", "pump-7 connected by pump-7 ")
+	own.Uses("$aws/things/pump-7/shadow/update") // nothing new
+	gateway := tr.Begin("gate way")              // no thing name
 	for _, topic := range []string{"$aws/things/pump-7/shadow/update", "twins/pump-8/events", "$aws/things/+/shadow/#", "$aws/things/pump-9", "plain/topic"} {
 		gateway.Uses(topic)
 		gateway.Uses(topic)
 	}
-	check("a gateway", "pump-8 connected by gate way ")
-	if !tr.Connected("pump-7") || !tr.Connected("pump-8") || tr.Connected("pump-9") || tr.Count() != 2 {
+	f.eventually(t, "a gateway", "pump-8 connected by gate way ")
+	if !tr.Connected("pump-7") || !tr.Connected("pump-8") || tr.Connected("pump-9") {
 		t.Error("wrong about who is connected")
 	}
-	own.Ended("connection lost")
-	check("the gateway still stands for it")
+	own.Ended("connection lost") // the gateway still stands for it
 	gateway.Ended("keep-alive timeout")
-	check("the last one goes",
+	f.eventually(t, "the last one goes",
 		"pump-7 disconnected by gate way keep-alive timeout", "pump-8 disconnected by gate way keep-alive timeout")
-	if tr.Count() != 0 {
-		t.Errorf("%d things left", tr.Count())
+	if tr.Connected("pump-7") {
+		t.Error("still connected")
+	}
+	stop()
+	if left := f.said(); len(left) > 0 {
+		t.Errorf("said %q beside", left)
 	}
 }
 
-func TestTracker_concurrent(t *testing.T) {
-	f := &fake{}
-	tr := device.NewTracker(quiet, f)
-	var wg sync.WaitGroup
-	for i := range 50 {
-		wg.Go(func() {
-			v := tr.Begin(fmt.Sprintf("c%d", i%5))
-			v.Uses("twins/shared/events")
-			v.Ended("client disconnected")
-		})
+// A gateway with thousands of things comes and goes: each is written once, no more
+// than some at a time, also while the queue of the updates is full now and then.
+func TestTracker_gateway(t *testing.T) {
+	f := newFake()
+	f.busy = 3
+	tr, stop := track(t, f)
+	const things = 3000
+	v := tr.Begin("gate way")
+	for i := range things {
+		v.Uses(fmt.Sprintf("twins/t%d/events", i))
 	}
-	wg.Wait()
-	if tr.Count() != 0 {
-		t.Errorf("%d things left", tr.Count())
+	for i := range 50 { // flapping while that is written
+		flap := tr.Begin(fmt.Sprintf("f%d", i%2))
+		flap.Ended("connection lost")
 	}
-	connects, disconnects := 0, 0
+	v.Ended("server stopped")
+	stop()
+	state := map[twin.ThingName]int{}
 	for _, en := range f.entries {
-		if en.Event.Kind == twin.EventConnected {
-			connects++
-		} else {
-			disconnects++
+		switch en.Event.Kind {
+		case twin.EventConnected:
+			state[en.Event.Thing]++
+		case twin.EventDisconnected:
+			state[en.Event.Thing]--
+		}
+		if n := state[en.Event.Thing]; n != 0 && n != 1 {
+			t.Fatalf("%s: two events of a kind in a row", en.Event.Thing)
 		}
 	}
-	if connects != disconnects || connects < 6 {
-		t.Errorf("%d connects, %d disconnects", connects, disconnects)
+	for thing, n := range state {
+		if n != 0 {
+			t.Errorf("%s ends as connected", thing)
+		}
+	}
+	if len(f.entries) > 2*things+100 {
+		t.Errorf("%d events", len(f.entries))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -12,39 +13,118 @@ import (
 // served, the others just do not count as connected.
 const thingsMax = 10_000
 
+// notesMax is how many events may be on their way to the log at once. A gateway that
+// goes takes thousands of things with it, and they must not fill the queue of the
+// updates.
+const notesMax = 256
+
 // Tracker follows which things are connected: those with a client whose id is the
 // thing's name, or that uses the thing's own topics. When a thing comes or goes it is
-// an event of its twin.
+// an event of its twin. The events of a thing that comes and goes faster than they
+// can be written are left out in pairs, so a flapping link does not flood the log.
 type Tracker struct {
 	log    *slog.Logger
 	engine Engine
+	room   chan struct{} // holds a token for each event on its way
+	wake   chan struct{}
 
 	mu     sync.Mutex
 	things map[twin.ThingName]*present
+	dirty  []twin.ThingName // whose state differs from what was written, in order
 }
 
-// present is a thing with at least one client.
+// present is a thing that is connected, or whose last event is still to be written.
 type present struct {
 	clients int
+	written bool // the log says that it is connected
+	queued  bool // it is in dirty
+	client  string
+	reason  string
 }
 
-// NewTracker returns a tracker in which nobody is connected.
+// NewTracker returns a tracker in which nobody is connected. Its events are written
+// while [Tracker.Run] runs.
 func NewTracker(log *slog.Logger, e Engine) *Tracker {
-	return &Tracker{log: log, engine: e, things: make(map[twin.ThingName]*present)}
+	return &Tracker{
+		log: log, engine: e, things: make(map[twin.ThingName]*present),
+		room: make(chan struct{}, notesMax), wake: make(chan struct{}, 1),
+	}
+}
+
+// Run writes the events until ctx ends, and then those that are left.
+func (t *Tracker) Run(ctx context.Context) {
+	for {
+		for t.writeNext(ctx) {
+		}
+		select {
+		case <-t.wake:
+		case <-ctx.Done():
+			for t.writeNext(ctx) {
+			}
+			for range notesMax { // wait for those on their way
+				t.room <- struct{}{}
+			}
+			return
+		}
+	}
+}
+
+// writeNext writes the next event, if there is one, and waits for room before.
+func (t *Tracker) writeNext(ctx context.Context) bool {
+	t.mu.Lock()
+	if len(t.dirty) == 0 {
+		t.dirty = nil
+		t.mu.Unlock()
+		return false
+	}
+	thing := t.dirty[0]
+	t.dirty = t.dirty[1:]
+	p := t.things[thing]
+	p.queued = false
+	connected := p.clients > 0
+	changed := connected != p.written
+	p.written = connected
+	ev := p.event(thing, connected)
+	if !connected {
+		delete(t.things, thing)
+	}
+	t.mu.Unlock()
+	if changed {
+		t.note(ctx, ev)
+	}
+	return true
+}
+
+func (p *present) event(thing twin.ThingName, connected bool) twin.Event {
+	ev := twin.Event{
+		Thing: thing, Kind: twin.EventDisconnected, Message: p.reason,
+		Origin: twin.Origin{Door: twin.DoorMQTT, Session: p.client},
+	}
+	if connected {
+		ev.Kind, ev.Message = twin.EventConnected, ""
+	}
+	return ev
+}
+
+// changedLocked puts a thing into the list of those to be written.
+func (t *Tracker) changedLocked(thing twin.ThingName, p *present) {
+	if p.queued {
+		return
+	}
+	p.queued = true
+	t.dirty = append(t.dirty, thing)
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Connected reports whether a thing is connected.
 func (t *Tracker) Connected(thing twin.ThingName) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.things[thing] != nil
-}
-
-// Count returns how many things are connected.
-func (t *Tracker) Count() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.things)
+	p := t.things[thing]
+	return p != nil && p.clients > 0
 }
 
 // Visit is one connection of a client. It belongs to the connection's goroutine.
@@ -89,48 +169,66 @@ func (v *Visit) standFor(thing twin.ThingName) {
 		p = &present{}
 		t.things[thing] = p
 	}
-	p.clients++
-	first := p.clients == 1
-	t.mu.Unlock()
-	if first {
-		t.note(twin.Event{Thing: thing, Kind: twin.EventConnected, Origin: twin.Origin{Door: twin.DoorMQTT, Session: v.client}})
+	if p.clients++; p.clients == 1 {
+		p.client = v.client
+		t.changedLocked(thing, p)
 	}
+	t.mu.Unlock()
 }
 
 // Ended ends the visit.
 func (v *Visit) Ended(reason string) {
 	t := v.tracker
-	var gone []twin.ThingName
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	for thing := range v.things {
 		p := t.things[thing]
 		if p.clients--; p.clients == 0 {
-			delete(t.things, thing)
-			gone = append(gone, thing)
+			p.client, p.reason = v.client, reason
+			t.changedLocked(thing, p)
 		}
 	}
-	t.mu.Unlock()
 	v.things = nil
-	for _, thing := range gone {
-		t.note(twin.Event{
-			Thing: thing, Kind: twin.EventDisconnected, Message: reason,
-			Origin: twin.Origin{Door: twin.DoorMQTT, Session: v.client},
-		})
+}
+
+// note writes an event that makes no twin. While the queue of the updates is full it
+// tries again and again, until ctx ends: updates come first.
+func (t *Tracker) note(ctx context.Context, ev twin.Event) {
+	t.room <- struct{}{}
+	done := func(r twin.EntryResult) {
+		<-t.room
+		t.report(ev, r.Err)
+	}
+	for {
+		err := t.engine.Append(twin.Entry{Event: ev, IfExists: true}, done)
+		if err == nil {
+			return
+		}
+		if twin.Kind(err) != twin.KindFull || !pause(ctx, retryAfter) {
+			done(twin.EntryResult{Err: err})
+			return
+		}
 	}
 }
 
-// note writes an event that makes no twin and that nobody waits for.
-func (t *Tracker) note(ev twin.Event) {
-	failed := func(err error) {
-		t.log.LogAttrs(context.Background(), slog.LevelWarn, "connection event not written",
-			slog.String("thing", string(ev.Thing)), slog.String("kind", ev.Kind.String()), slog.String("error", err.Error()))
+const retryAfter = 20 * time.Millisecond
+
+// pause waits and reports whether ctx still runs.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	err := t.engine.Append(twin.Entry{Event: ev, IfExists: true}, func(r twin.EntryResult) {
-		if r.Err != nil {
-			failed(r.Err)
-		}
-	})
-	if err != nil {
-		failed(err)
+}
+
+func (t *Tracker) report(ev twin.Event, err error) {
+	if err == nil {
+		return
 	}
+	t.log.LogAttrs(context.Background(), slog.LevelWarn, "connection event not written",
+		slog.String("thing", string(ev.Thing)), slog.String("kind", ev.Kind.String()), slog.String("error", err.Error()))
 }
