@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,11 +62,14 @@ type twinPage struct {
 	Next  string    `json:"next,omitempty"` // cursor of the next page
 }
 
+// summary is a twin in a list. Version is left out of one that has no classic shadow.
 type summary struct {
-	DeviceID twin.ThingName  `json:"deviceId"`
-	Version  twin.Version    `json:"version,omitempty"`
-	LastSeen string          `json:"lastSeen,omitempty"`
-	Delta    json.RawMessage `json:"delta,omitempty"`
+	DeviceID twin.ThingName    `json:"deviceId"`
+	Model    string            `json:"model,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+	Version  twin.Version      `json:"version,omitempty"`
+	LastSeen string            `json:"lastSeen,omitempty"`
+	Delta    json.RawMessage   `json:"delta,omitempty"`
 }
 
 func (d *door) listTwins(w http.ResponseWriter, r *http.Request) error {
@@ -73,7 +77,7 @@ func (d *door) listTwins(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	things, err := d.engine.Things(r.Context(), twin.ThingName(after), limit+1)
+	things, err := d.things(r, twin.ThingName(after), limit+1)
 	if err != nil {
 		return fmt.Errorf("list things: %w", err)
 	}
@@ -83,12 +87,12 @@ func (d *door) listTwins(w http.ResponseWriter, r *http.Request) error {
 		p.Next = cursorOf(string(things[limit-1]))
 	}
 	for _, thing := range things {
-		key := twin.ShadowKey{Thing: thing}
-		s, err := d.engine.Shadow(r.Context(), key)
+		s, err := d.engine.Shadow(r.Context(), twin.ShadowKey{Thing: thing})
 		if err != nil {
 			return err
 		}
-		sum := summary{DeviceID: thing}
+		a := d.attributes(thing)
+		sum := summary{DeviceID: thing, Model: a.Model, Tags: a.Tags}
 		if s.Exists() {
 			sum.Version, sum.LastSeen = s.Version, lastSeen(s)
 			if delta := s.Delta(); delta != nil {
@@ -99,6 +103,26 @@ func (d *door) listTwins(w http.ResponseWriter, r *http.Request) error {
 	}
 	linkNext(w, r, p.Next)
 	return writeJSON(w, p)
+}
+
+// things lists things that have a live shadow or attributes; with ?model= those of a
+// model.
+func (d *door) things(r *http.Request, after twin.ThingName, limit int) ([]twin.ThingName, error) {
+	if model := r.URL.Query().Get("model"); model != "" {
+		return d.opts.Twins.Managed(r.Context(), model, after, limit)
+	}
+	things, err := d.engine.Things(r.Context(), after, limit)
+	if err != nil || d.opts.Twins == nil {
+		return things, err
+	}
+	managed, err := d.opts.Twins.Managed(r.Context(), "", after, limit)
+	if err != nil {
+		return nil, err
+	}
+	things = append(things, managed...)
+	slices.Sort(things)
+	things = slices.Compact(things)
+	return things[:min(len(things), limit)], nil
 }
 
 // shadowPage is a page of the shadows of a twin: whether it has the classic one,

@@ -26,8 +26,8 @@ func (d *door) routes() []route {
 			method: "GET", path: "/api/v1/twins", name: "listTwins", summary: "List twins by name",
 			query: []string{"limit", "cursor"}, answer: twinPage{}, handler: d.listTwins,
 		}, {
-			method: "DELETE", path: "/api/v1/twins/{id}", name: "deleteShadow", summary: "Delete the classic shadow, or a named one; its history stays",
-			query: []string{"shadow"}, headers: []string{"If-Match", "Idempotency-Key"}, answer: changed{}, handler: d.deleteShadow,
+			method: "DELETE", path: "/api/v1/twins/{id}", name: "deleteTwin", summary: "Delete the classic shadow, a named one, or the whole twin; the history stays",
+			query: []string{"shadow"}, headers: []string{"If-Match", "Idempotency-Key"}, answer: changed{}, handler: d.deleteTwin,
 		}, {
 			method: "PATCH", path: "/api/v1/twins/{id}/desired", name: "patchDesired", summary: "Merge a JSON merge patch (RFC 7396) into what is asked of the thing",
 			query: []string{"shadow"}, headers: []string{"If-Match", "Idempotency-Key"}, body: object{}, answer: changed{}, handler: d.patch("desired"),
@@ -55,6 +55,11 @@ func (d *door) routes() []route {
 	if d.opts.Past != nil {
 		list = append(list, d.pastRoutes()...)
 	}
+	if d.opts.Twins != nil {
+		list[0].query = append(list[0].query, "model")
+		list[1].query = append(list[1].query, "whole")
+		list = append(list, d.twinRoutes()...)
+	}
 	if d.opts.Past != nil && d.opts.Twins != nil {
 		list = append(list, route{
 			method: "POST", path: "/api/v1/twins/{id}/events", name: "postEvent", summary: "Add an event of the device or an application to the log of a thing",
@@ -69,6 +74,21 @@ func (d *door) routes() []route {
 		})
 	}
 	return list
+}
+
+func (d *door) twinRoutes() []route {
+	return []route{
+		{
+			method: "POST", path: "/api/v1/twins", name: "createTwin", summary: "Create a twin with model and tags",
+			body: newTwin{}, answer: twinEntry{}, status: http.StatusCreated, handler: d.createTwin,
+		}, {
+			method: "PATCH", path: "/api/v1/twins/{id}", name: "patchTwin", summary: "Merge a JSON merge patch (RFC 7396) into model and tags",
+			body: twinPatch{}, answer: twinEntry{}, handler: d.patchTwin,
+		}, {
+			method: "POST", path: "/api/v1/twins:batchGet", name: "batchGetTwins", summary: "Read up to 1,000 twins, without history",
+			body: batchRequest{}, answer: batchAnswer{}, handler: d.batchGet,
+		},
+	}
 }
 
 func (d *door) pastRoutes() []route {

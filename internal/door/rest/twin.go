@@ -72,10 +72,6 @@ func (d *document) setState(s *twin.Shadow) {
 	}
 }
 
-func (d *document) setAttributes(a *twin.Attributes) {
-	d.Model, d.Tags, d.Created = a.Model, a.Tags, timeText(a.Created)
-}
-
 // getTwin answers with a twin as it is, or as it was.
 func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
 	key, err := keyOf(r)
@@ -94,10 +90,7 @@ func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
 	if !s.Exists() && (key.Shadow != "" || attributes.Empty()) {
 		return twin.ErrNoShadow(key)
 	}
-	doc := &document{DeviceID: key.Thing, Shadow: key.Shadow}
-	doc.setAttributes(attributes)
-	doc.setState(s)
-	doc.LastSeen = lastSeen(s)
+	doc := d.present(key, s, attributes)
 	if err := d.addPast(r, key, p, doc); err != nil {
 		return err
 	}
@@ -110,6 +103,15 @@ func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return writeJSON(w, doc)
+}
+
+// present is a twin as it is, without its past.
+func (d *door) present(key twin.ShadowKey, s *twin.Shadow, a *twin.Attributes) *document {
+	doc := &document{
+		DeviceID: key.Thing, Shadow: key.Shadow, Model: a.Model, Tags: a.Tags, Created: timeText(a.Created), LastSeen: lastSeen(s),
+	}
+	doc.setState(s)
+	return doc
 }
 
 func (d *door) attributes(thing twin.ThingName) *twin.Attributes {

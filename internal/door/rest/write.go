@@ -18,7 +18,7 @@ import (
 type changed struct {
 	DeviceID twin.ThingName  `json:"deviceId"`
 	Shadow   twin.ShadowName `json:"shadow,omitempty"`
-	Version  twin.Version    `json:"version"`
+	Version  twin.Version    `json:"version,omitempty"` // left out when the whole twin is deleted
 	Deleted  bool            `json:"deleted,omitempty"`
 }
 
