@@ -12,7 +12,9 @@
 // An event of kind recorded holds a whole state that came after the fact: that of a
 // shadow which lives elsewhere. It is no part of the fold. It is history of the
 // instant at which it arose (its origin time), so [Reader.At] and [Reader.Series]
-// place it there if it came within [LateMax]. Lists keep the order in which events
+// place it there if it came within [LateMax]. So that shadows which live here do not pay
+// for that, they look this far only if one was recorded shortly before the instant or is
+// among the 64 events after it. Lists keep the order in which events
 // were committed, because that order never changes and cursors can rely on it.
 //
 // # Limits

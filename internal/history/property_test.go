@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/store/pebblestore"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -111,6 +112,41 @@ func (w *world) checkSeqs(r *history.Reader) {
 			}
 		}
 	}
+}
+
+// TestReader_Pebble reads a history from the store that the server has.
+func TestReader_Pebble(t *testing.T) {
+	seeded(t, func(t *testing.T, rng *rand.Rand) {
+		s, err := pebblestore.Open(t.TempDir(), pebblestore.Options{NoSync: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		w := newWorld(t)
+		w.past.Store, w.past.own = s, true
+		w.live(rng, 600, keys, true)
+		r := w.reader()
+		for range 200 {
+			key := keys[rng.IntN(2)]
+			at := start + twin.Time(rng.Int64N(int64(w.now-start)))
+			w.wantAt(r, key, history.Point{Time: at}, w.stateAt(key, at))
+		}
+		for range 20 {
+			q := history.Query{Key: keys[0], AllShadows: rng.IntN(2) == 0, Newest: rng.IntN(2) == 0, Limit: 50 + rng.IntN(200)}
+			q.From = start + twin.Time(rng.Int64N(int64(w.now-start)))
+			var want []fact
+			for _, f := range w.facts {
+				if f.ev.Kind.OfShadow() && (q.AllShadows || f.ev.Shadow == "") && f.ev.Time >= q.From {
+					want = append(want, f)
+				}
+			}
+			w.wantStates(q, w.walk(r, q), want)
+		}
+	})
 }
 
 // TestReader_At_LongDay has more than 256 events on a day, so that the second snapshot
