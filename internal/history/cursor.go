@@ -36,7 +36,7 @@ func (p place) cursor(question []byte) Cursor {
 // parse returns the place of a cursor, nil for the start.
 func (c Cursor) parse(question []byte) (*place, error) {
 	if c == "" {
-		return nil, nil //nolint:nilnil // the start
+		return nil, nil // the start
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(string(c))
 	if err != nil || len(b) < 5 {

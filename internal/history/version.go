@@ -82,14 +82,14 @@ func (r *Reader) findVersion(ctx context.Context, key twin.ShadowKey, v twin.Ver
 		}
 		hi = lo
 	}
-	return nil, nil //nolint:nilnil // none is an answer
+	return nil, nil // none is an answer
 }
 
 // restart returns the first event of the life that began between lo and hi, nil if
 // none did.
 func (r *Reader) restart(ctx context.Context, key twin.ShadowKey, lo, hi *twin.Event) (*twin.Event, error) {
 	if lo == nil || lo.Kind != twin.EventDeleted {
-		return nil, nil //nolint:nilnil // no restart is an answer
+		return nil, nil // no restart is an answer
 	}
 	evs, err := r.oldest(ctx, key, lo.Time, hi.Time+1, lo.Seq, 1)
 	if err != nil || len(evs) == 0 || evs[0].Version > lo.Version {
@@ -156,7 +156,7 @@ func (r *Reader) scanVersion(ctx context.Context, key twin.ShadowKey, v twin.Ver
 			}
 		}
 		if len(evs) < versionNear || evs[len(evs)-1].Version < v {
-			return nil, nil //nolint:nilnil // none is an answer
+			return nil, nil // none is an answer
 		}
 		p = before(&evs[len(evs)-1])
 	}
