@@ -151,9 +151,8 @@ func occupants(here, next window) int {
 		}
 		return min(len(here.events), 1)
 	}
-	full := len(here.events) == windowEvents
 	for k := range here.events {
-		if samePrefix(here.events[k:], next.events) && (full || len(here.events)-k == len(next.events)) {
+		if samePrefix(here.events[k:], next.events) { // next may be longer: commits go on
 			return k
 		}
 	}

@@ -284,8 +284,8 @@ func TestVerify_tampered(t *testing.T) {
 	}
 	slices.Sort(names)
 	rounds, byLinksAlone := 4000, 0
-	if testing.Short() {
-		rounds = 400
+	if testing.Short() || raceEnabled {
+		rounds = 800
 	}
 	done := make(map[string]int)
 	for i := range rounds {

@@ -43,7 +43,7 @@ func TestVerify_clean(t *testing.T) {
 func TestVerify_expired(t *testing.T) {
 	l := newLife(t, 2)
 	l.live(3, 3000)
-	day := uint32(l.now.UnixMilli() / 86400000)
+	day := uint32(l.now.Now().UnixMilli() / 86400000)
 	for name, p := range map[string]store.Policy{
 		"both":    {store.ClassHistory: day - 5, store.ClassLog: day - 5},
 		"history": {store.ClassHistory: day - 2, store.ClassLog: day - 10},

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,19 +227,27 @@ func (w *world) expire(t testing.TB, p store.Policy) {
 	}
 }
 
+// clock is a clock that a test sets; the zero value is at 1970.
+type clock struct{ since atomic.Int64 }
+
+func (c *clock) Now() time.Time { return time.Unix(0, c.since.Load()).UTC() }
+
+func (c *clock) Add(d time.Duration) { c.since.Add(int64(d)) }
+
 // life is a random history through the real engine.
 type life struct {
 	t     testing.TB
 	rng   *rand.Rand
-	now   time.Time
+	now   clock
 	eng   *engine.Engine
 	world *world
 }
 
 func newLife(t testing.TB, seed uint64) *life {
 	t.Helper()
-	l := &life{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: time.Date(2026, 11, 20, 22, 0, 0, 0, time.UTC), world: newWorld()}
-	eng, err := engine.Open(slog.New(slog.NewTextHandler(io.Discard, nil)), l.world, engine.Options{Now: func() time.Time { return l.now }})
+	l := &life{t: t, rng: rand.New(rand.NewPCG(seed, 1)), world: newWorld()}
+	l.now.Add(time.Date(2026, 11, 20, 22, 0, 0, 0, time.UTC).Sub(time.Unix(0, 0)))
+	eng, err := engine.Open(slog.New(slog.NewTextHandler(io.Discard, nil)), l.world, engine.Options{Now: l.now.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +309,7 @@ func (l *life) live(things, n int) *world {
 	l.t.Helper()
 	shadows := []twin.ShadowName{"", "", "config", "net"}
 	for range n {
-		l.now = l.now.Add(time.Duration(l.rng.Int64N(int64(20 * time.Minute))))
+		l.now.Add(time.Duration(l.rng.Int64N(int64(20 * time.Minute))))
 		thing := twin.ThingName(fmt.Sprintf("pump-%d", l.rng.IntN(things)))
 		key := twin.ShadowKey{Thing: thing, Shadow: shadows[l.rng.IntN(len(shadows))]}
 		switch l.rng.IntN(20) {
@@ -311,7 +320,7 @@ func (l *life) live(things, n int) *world {
 		case 2:
 			l.delete(key)
 		case 3:
-			l.entry(twin.Event{Thing: thing, Shadow: key.Shadow, Kind: twin.EventRecorded, Version: 3, OriginTime: twin.TimeOf(l.now.Add(-time.Hour)), Patch: []byte(`{"reported":{"late":true}}`)})
+			l.entry(twin.Event{Thing: thing, Shadow: key.Shadow, Kind: twin.EventRecorded, Version: 3, OriginTime: twin.TimeOf(l.now.Now().Add(-time.Hour)), Patch: []byte(`{"reported":{"late":true}}`)})
 		case 4:
 			l.update(key, fmt.Sprintf(`{"state":{"desired":{"setpoint":%d,"mode":"run"}},"clientToken":"t-%d"}`, l.rng.IntN(100), l.rng.IntN(9)))
 		default:
