@@ -332,7 +332,7 @@ func exportAudit(t testing.TB, src proof.Source, opts proof.Options) []byte {
 
 func TestCheckFile(t *testing.T) {
 	l := newLife(t, 7)
-	w := l.live(3, 1200)
+	w := l.live(3, 700)
 	now := time.Unix(1_800_000_000, 0)
 	opts := proof.Options{Now: func() time.Time { return now }}
 	file := exportAudit(t, w, opts)
@@ -345,7 +345,7 @@ func TestCheckFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustBeClean(t, r)
-	if r.Things != 3 || r.Events < 1100 || r.Unproven != 0 {
+	if r.Things != 3 || r.Events < 650 || r.Unproven != 0 {
 		t.Fatalf("looked at too little: %+v", r)
 	}
 	lines := bytes.SplitAfter(file, []byte("\n"))
@@ -364,7 +364,7 @@ func TestCheckFile(t *testing.T) {
 			t.Fatalf("%s: line %d is not named: %v, %v", what, line, r.Findings, err)
 		}
 	}
-	rounds := 60
+	rounds := 30
 	if raceEnabled {
 		rounds = 6
 	}

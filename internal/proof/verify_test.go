@@ -68,9 +68,9 @@ func TestVerify_expired(t *testing.T) {
 // are, and the store's words name the event.
 func TestVerify_damagedDay(t *testing.T) {
 	l := newLife(t, 11)
-	w := l.live(1, 1500).copyWorld()
+	w := l.live(1, 700).copyWorld()
 	w.coarse = true
-	const bad = 700
+	const bad = 300
 	w.events["pump-0"][bad-1].spoil = true
 	ev, err := twin.DecodeEvent(w.events["pump-0"][bad-1].event)
 	if err != nil {
@@ -87,11 +87,11 @@ func TestVerify_damagedDay(t *testing.T) {
 		t.Fatalf("found %v", r.Findings)
 	}
 	for _, f := range r.Findings {
-		if f.Fault != proof.FaultDamaged || !strings.Contains(f.Err.Error(), "event 700") {
+		if f.Fault != proof.FaultDamaged || !strings.Contains(f.Err.Error(), "event 300") {
 			t.Errorf("found %s", f)
 		}
 	}
-	if proved := r.Events - r.Unproven; proved+inDay < 1490 {
+	if proved := r.Events - r.Unproven; proved+inDay < 690 {
 		t.Errorf("%d events are proved, %d are of the damaged day", proved, inDay)
 	}
 }
@@ -188,7 +188,7 @@ func TestVerify_live(t *testing.T) {
 		}
 	}()
 	defer func() { close(stop); <-done }()
-	for range 20 {
+	for range 8 {
 		mustBeClean(t, mustVerify(t, l.world, proof.Options{}))
 		mustBeClean(t, mustRebuild(t, l.world, proof.Options{}))
 	}
