@@ -49,17 +49,23 @@ func (f restFeed) Head(ctx context.Context) (uint64, error) {
 
 func (f restFeed) Subscribe(ctx context.Context, after uint64, q rest.FeedFilter) (rest.FeedReader, error) {
 	r, err := f.hub.Subscribe(ctx, feed.Cursor(after), feed.Filter(q))
-	var gone *feed.GoneError
-	if errors.As(err, &gone) {
-		return nil, &twin.Error{
-			Kind: twin.KindInvalid, Message: "The events after this position have expired",
-			Hint: "read the current states and start again without Last-Event-ID", Err: err,
-		}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("subscribe to the feed: %w", err)
+		return nil, fmt.Errorf("subscribe to the feed: %w", feedError(err))
 	}
 	return restReader{r}, nil
+}
+
+// feedError says what a client can do whose place in the feed has expired.
+func feedError(err error) error {
+	var gone *feed.GoneError
+	if !errors.As(err, &gone) {
+		return err
+	}
+	return &twin.Error{
+		Kind:    twin.KindInvalid,
+		Message: "The events after this position have expired; read the current states and start again without Last-Event-ID",
+		Err:     err,
+	}
 }
 
 type restReader struct{ *feed.Reader }
@@ -69,7 +75,7 @@ func (r restReader) Cursor() uint64 { return uint64(r.Reader.Cursor()) }
 func (r restReader) Next(ctx context.Context) ([]rest.FeedEntry, error) {
 	page, err := r.Reader.Next(ctx)
 	if err != nil {
-		return nil, err
+		return nil, feedError(err)
 	}
 	entries := make([]rest.FeedEntry, len(page))
 	for i := range page {
