@@ -65,13 +65,17 @@ func (c *Client) Server() string { return c.base.String() }
 // Twin is one shadow of a twin as the server shows it. A nil state is one that is
 // not set.
 type Twin struct {
-	DeviceID     twin.ThingName  `json:"deviceId"`
-	Shadow       twin.ShadowName `json:"shadow"`
-	Version      twin.Version    `json:"version"`
-	LastSeen     time.Time       `json:"lastSeen"` // zero: not known
-	CurrentState json.RawMessage `json:"currentState"`
-	DesiredState json.RawMessage `json:"desiredState"`
-	Delta        json.RawMessage `json:"delta"`
+	DeviceID     twin.ThingName    `json:"deviceId"`
+	Shadow       twin.ShadowName   `json:"shadow"`
+	Model        string            `json:"model"`
+	Tags         map[string]string `json:"tags"`
+	Version      twin.Version      `json:"version"` // 0: a twin that was created and has no classic shadow yet
+	AsOf         time.Time         `json:"asOf"`    // of a past state: the time of the event that made it
+	Connected    bool              `json:"connected"`
+	LastSeen     time.Time         `json:"lastSeen"` // zero: not known
+	CurrentState json.RawMessage   `json:"currentState"`
+	DesiredState json.RawMessage   `json:"desiredState"`
+	Delta        json.RawMessage   `json:"delta"`
 	Metadata     struct {
 		Reported json.RawMessage `json:"reported"`
 		Desired  json.RawMessage `json:"desired"`
@@ -85,7 +89,11 @@ type Twin struct {
 
 // Twin reads a shadow of a thing; the empty name is the classic shadow.
 func (c *Client) Twin(ctx context.Context, thing twin.ThingName, shadow twin.ShadowName) (*Twin, error) {
-	a, err := c.do(ctx, http.MethodGet, twinPath(thing, "", shadow), nil, nil)
+	return c.readTwin(ctx, twinPath(thing, "", shadow))
+}
+
+func (c *Client) readTwin(ctx context.Context, path string) (*Twin, error) {
+	a, err := c.do(ctx, http.MethodGet, path, nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -13,10 +15,13 @@ import (
 
 func newGet() *cobra.Command {
 	r := &remote{}
+	var at string
+	var version uint64
 	cmd := &cobra.Command{
 		Use:     "get THING",
 		Short:   "Show what a thing reported, what is asked of it, and where they differ",
-		Example: "  twofold get lamp-1\n  twofold get lamp-1 --shadow net -o json",
+		Long:    "Show what a thing reported, what is asked of it, and where they differ; with --at or --version as it was.",
+		Example: "  twofold get lamp-1\n  twofold get lamp-1 --shadow net -o json\n  twofold get lamp-1 --at '2026-11-22 03:00'",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			thing, err := r.thing(a[0])
@@ -27,7 +32,7 @@ func newGet() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, err := c.Twin(cmd.Context(), thing, twin.ShadowName(r.shadow))
+			t, err := readTwin(cmd.Context(), c, thing, twin.ShadowName(r.shadow), at, twin.Version(version))
 			if err != nil {
 				return explain(err)
 			}
@@ -39,10 +44,27 @@ func newGet() *cobra.Command {
 		},
 	}
 	cmd.ValidArgsFunction = r.completeThing
+	cmd.Flags().StringVar(&at, "at", "", "as it was at a `time`: "+whenHelp[len("a time: "):])
+	cmd.Flags().Uint64Var(&version, "version", 0, "as it was at a `version`")
 	r.addServer(cmd)
 	r.addShadow(cmd)
 	r.addOutput(cmd, "table", "json")
 	return cmd
+}
+
+// readTwin reads a twin as it is, or as it was if a time or version is given.
+func readTwin(ctx context.Context, c *client.Client, thing twin.ThingName, shadow twin.ShadowName, at string, version twin.Version) (*client.Twin, error) {
+	if at != "" && version != 0 {
+		return nil, &usageError{errors.New("--at and --version are two ways to say the same; give one of them")}
+	}
+	when, err := parseWhen("at", at, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if when.IsZero() && version == 0 {
+		return c.Twin(ctx, thing, shadow)
+	}
+	return c.PastTwin(ctx, thing, shadow, when, version)
 }
 
 // notSet stands for a value that is not there; never 0 or an empty cell.
@@ -59,7 +81,10 @@ func writeTwin(w io.Writer, t *client.Twin) error {
 		now = time.Now()
 	}
 	seen := "never reported"
-	if !t.LastSeen.IsZero() {
+	if !t.AsOf.IsZero() {
+		now = t.AsOf // ages are as they were then
+		seen = "as of " + local(t.AsOf)
+	} else if !t.LastSeen.IsZero() {
 		seen = "last seen " + age(now.Sub(t.LastSeen)) + " ago"
 	}
 	if _, err := fmt.Fprintf(w, "%s  v%d  %s\n", label(t.DeviceID, t.Shadow), t.Version, seen); err != nil {

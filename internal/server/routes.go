@@ -23,7 +23,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 	api := rest.New(s.log, s.engine, rest.Options{
 		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
 		Feed: restFeed{s.feed, feedLog{s.store}}, Past: history.New(pastStore{s.store}, managed), Twins: managed,
-		Connected: func(thing twin.ThingName) bool { return s.broker.Connected(string(thing)) },
+		Connected: s.things.Connected,
 	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
