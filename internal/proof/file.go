@@ -163,6 +163,10 @@ func (f *fileCheck) linked(l linkLine, h twin.Head) {
 			f.add(FaultDuplicate, 0, "thing %.130q comes after %s", string(l.Thing), f.last)
 		}
 		f.begin(l.Thing, h)
+		if h.Seq == 0 && (h.Hash != twin.Hash{} || h.Time != 0) {
+			f.add(FaultAltered, 0, "the link before the first event is not zero")
+			f.link, f.time = twin.Hash{}, 0
+		}
 		f.exported(h.Seq, h.Hash)
 		return
 	}
@@ -301,7 +305,7 @@ func (f *fileCheck) follow(seq twin.Seq, at twin.Time, text string, canonical []
 		got = says
 	}
 	if got != says {
-		f.add(FaultAltered, seq, "its link does not follow from the line before and its bytes")
+		f.add(FaultAltered, seq, "its link does not follow from that of the line before and its bytes")
 		f.differ, f.other = f.in.line, got
 	}
 	f.link = says

@@ -171,6 +171,30 @@ func TestVerify_progress(t *testing.T) {
 	}
 }
 
+// A chain whose links fit but whose time steps back was not made by a server that keeps
+// its promises, or was written anew.
+func TestVerify_timeStepsBack(t *testing.T) {
+	w := newLife(t, 15).live(2, 600).copyWorld()
+	var before, at twin.Event
+	n := twin.Seq(100)
+	for ; ; n++ { // two events of one day, so that the anchors stay where they are due
+		for seq, ev := range map[twin.Seq]*twin.Event{n - 1: &before, n: &at} {
+			var err error
+			if *ev, err = twin.DecodeEvent(w.events["pump-1"][seq-1].event); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if before.Time.Day() == at.Time.Day() && (before.Time-1).Day() == at.Time.Day() {
+			break
+		}
+	}
+	w.rewriteFrom(t, "pump-1", n, func(e *twin.Event) { e.Time = before.Time - 1 })
+	r := mustVerify(t, w, proof.Options{})
+	if !hasFault(r, "pump-1", proof.FaultTime) || r.Findings[0].Event != n {
+		t.Fatalf("want event %d, found %v", n, r.Findings)
+	}
+}
+
 // Commits may go on while the past is checked.
 func TestVerify_live(t *testing.T) {
 	l := newLife(t, 14)
