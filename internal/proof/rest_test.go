@@ -155,7 +155,7 @@ func TestRebuild(t *testing.T) {
 	mustBeClean(t, mustRebuild(t, w, proof.Options{})) // bases alone
 }
 
-func TestRebuild_tampered(t *testing.T) {
+func TestRebuild_tamperedShadow(t *testing.T) {
 	clean := newLife(t, 5).live(3, 2500)
 	key := twin.ShadowKey{Thing: "pump-1", Shadow: "config"}
 	find := func(t *testing.T, r proof.Report, fault proof.Fault) {
@@ -196,6 +196,17 @@ func TestRebuild_tampered(t *testing.T) {
 		w.docs[key] = s
 		find(t, mustRebuild(t, w, proof.Options{}), proof.FaultShadow)
 	})
+}
+
+func TestRebuild_tamperedEvent(t *testing.T) {
+	clean := newLife(t, 5).live(3, 2500)
+	key := twin.ShadowKey{Thing: "pump-1", Shadow: "config"}
+	find := func(t *testing.T, r proof.Report, fault proof.Fault) {
+		t.Helper()
+		if len(r.Findings) == 0 || !hasFault(r, key.Thing, fault) || r.Findings[0].Shadow != key.Shadow {
+			t.Fatalf("want %s of %s, found %v", fault, key, r.Findings)
+		}
+	}
 	// An altered patch leads to another snapshot or another shadow, an altered snapshot
 	// is not what the events give.
 	t.Run("patch", func(t *testing.T) {
@@ -389,6 +400,16 @@ func TestCheckFile(t *testing.T) {
 		if _, err := check(cut); twin.Kind(err) != twin.KindInvalid || !strings.Contains(err.Error(), "cut short") && len(cut) > len(lines[0]) {
 			t.Fatalf("cut at %d: %v", len(cut), err)
 		}
+	}
+}
+
+// TestCheckFile_forged: a file as a whole.
+func TestCheckFile_forged(t *testing.T) {
+	w := newLife(t, 7).live(3, 700)
+	opts := proof.Options{}
+	file, heads := exportAudit(t, w, opts), exportHeads(t, w)
+	check := func(b []byte) (proof.Report, error) {
+		return proof.CheckFile(bytes.NewReader(b), proof.FileOptions{Heads: bytes.NewReader(heads)})
 	}
 	if _, err := check(append(bytes.Clone(file), "x\n"...)); twin.Kind(err) != twin.KindInvalid {
 		t.Fatalf("something after the end: %v", err)
