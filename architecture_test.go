@@ -41,7 +41,7 @@ var imports = map[string]rule{
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},
-	"cmd/twofold": {[]string{"twin", "internal/server", "client"}, "talks to a server over its public API"},
+	"cmd/twofold": {[]string{"twin", "internal/server", "internal/proof", "client"}, "talks to a server over its public API, and proves the past of one that is stopped"},
 }
 
 // engines names the third-party engines that one package alone may name.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twofold-iot/twofold/client"
 	"github.com/twofold-iot/twofold/internal/server"
+	"github.com/twofold-iot/twofold/twin"
 )
 
 // The exit codes. 74 and 78 are those of sysexits.h.
@@ -15,6 +16,7 @@ const (
 	exitNotFound    = 3  // no such shadow
 	exitConflict    = 4  // the twin is not at the version asked for
 	exitUnreachable = 5  // no answer from the server; the fate of a change is not known
+	exitFaulty      = 6  // verify found faults
 	exitFault       = 74 // the store failed while serving
 	exitConfig      = 78 // the configuration cannot be used, or is refused
 )
@@ -26,6 +28,7 @@ const exitHelp = `Exit codes:
   3   no such shadow
   4   the twin is not at the version asked for
   5   no answer from the server; after a change its outcome is not known
+  6   verify: faults were found
   74  serve: the store failed; what was acknowledged is there after a restart
   78  the configuration cannot be used, or is refused
 `
@@ -41,7 +44,12 @@ func exitCode(err error) int {
 	var config *server.ConfigError
 	var fault *server.FaultError
 	var unreachable *client.UnreachableError
+	var faulty *faultyError
 	switch {
+	case errors.As(err, &faulty):
+		return exitFaulty
+	case twin.Kind(err) == twin.KindNotFound:
+		return exitNotFound
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &config):

@@ -37,7 +37,8 @@ func newRoot() *cobra.Command {
 		return &usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitHelp)
-	root.AddCommand(newServe(), newGet(), newSet(), newDelete(), newList(), newHistory(), newEvents(), newDiff(), newWatch(), newConfig(), newVersion())
+	root.AddCommand(newServe(), newGet(), newSet(), newDelete(), newList(), newHistory(), newEvents(), newDiff(), newWatch(),
+		newVerify(), newReplay(), newExport(), newConfig(), newVersion())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }

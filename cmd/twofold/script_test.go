@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 //	ready FILE           waits for the file of serve --ready-file and sets
 //	                     TWOFOLD_SERVER, MQTT and PID to what it says
 //	exits CODE COMMAND…  runs a command that must end with an exit code
+//	edit FILE OLD NEW    replaces text that must be in a file, once
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -29,6 +31,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ready": scriptReady,
 			"exits": scriptExits,
+			"edit":  scriptEdit,
 		},
 	})
 }
@@ -81,4 +84,16 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+func scriptEdit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if !bytes.Contains(b, []byte(args[1])) {
+		ts.Fatalf("%s is not in %s:\n%s", args[1], args[0], b)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Replace(b, []byte(args[1]), []byte(args[2]), 1), 0o600))
 }
