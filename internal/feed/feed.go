@@ -114,11 +114,14 @@ func (h *Hub) Run(ctx context.Context) error {
 			err = errStopped
 		}
 	}
-	if ctx.Err() != nil {
-		h.end(errStopped) // whatever failed while it was stopping
-		return nil
+	stopping := ctx.Err() != nil
+	if stopping {
+		err = errStopped // whatever failed while it was stopping
 	}
 	h.end(err)
+	if stopping {
+		return nil //nolint:nilerr // a stop is no failure
+	}
 	return err
 }
 

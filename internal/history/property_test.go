@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -248,11 +249,11 @@ func TestReader_States_Versions(t *testing.T) {
 				continue
 			}
 			var want []fact
-			for i := len(fs) - 1; i >= 0; i-- { // back to where the newest life began
-				if v := fs[i].ev.Version; v >= q.FromVersion && v <= q.ToVersion {
-					want = append(want, fs[i])
+			for _, f := range slices.Backward(fs) { // back to where the newest life began
+				if v := f.ev.Version; v >= q.FromVersion && v <= q.ToVersion {
+					want = append(want, f)
 				}
-				if fs[i].ev.Version == 1 {
+				if f.ev.Version == 1 {
 					break
 				}
 			}
@@ -394,9 +395,7 @@ func applyPatch(target, patch any) any {
 	}
 	out := map[string]any{}
 	if t, ok := target.(map[string]any); ok {
-		for k, v := range t {
-			out[k] = v
-		}
+		maps.Copy(out, t)
 	}
 	for k, v := range p {
 		if v == nil {

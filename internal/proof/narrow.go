@@ -246,8 +246,8 @@ func (c *chain) judge(ctx context.Context, s span, p *place, at map[twin.Seq]*pl
 	found := func(fault Fault, event, other twin.Seq, detail string, err error) {
 		c.add(Finding{Fault: fault, First: s.lo.Seq + 1, Last: s.hi.Seq, Event: event, Other: other, Detail: detail, Err: err})
 	}
-	if p.err != nil { // said by damaged
-		return nil
+	if p.err != nil {
+		return nil //nolint:nilerr // it is in the report, by damaged
 	}
 	if p.bad > 0 {
 		found(FaultDamaged, p.seq, 0, "what is in its place is no event", nil)

@@ -65,7 +65,7 @@ func (f *folder) check(ctx context.Context, head twin.Head) error {
 	}
 	// Commits go on: follow to where the shadows were when they were read.
 	if newest > at {
-		if at, err = f.fold(ctx, at, newest); err != nil {
+		if _, err := f.fold(ctx, at, newest); err != nil {
 			return err
 		}
 	}
@@ -164,10 +164,8 @@ func (f *folder) apply(ctx context.Context, ev *twin.Event) error {
 	var next *twin.Shadow
 	if !s.unknown {
 		if next, err = twin.Fold(s.state, ev); err != nil {
-			if s.state == nil && s.from == 0 && len(ev.Snapshot) > 0 {
-				// What was before has expired without a trace: begin here.
-				err = nil
-			} else {
+			// If what was before has expired without a trace, it begins here.
+			if s.state != nil || s.from != 0 || len(ev.Snapshot) == 0 {
 				f.add(Finding{Fault: FaultFold, Shadow: ev.Shadow, First: s.from + 1, Last: ev.Seq, Event: ev.Seq, Err: err})
 			}
 			next, s.unknown = nil, true

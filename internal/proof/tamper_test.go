@@ -125,7 +125,7 @@ var alterations = map[string]func(w *tamperer) (expected, bool){
 		return w.is(true, []twin.Seq{w.n}, proof.FaultAltered), true
 	},
 	"seq altered": func(w *tamperer) (expected, bool) {
-		w.rewrite(w.n, func(e *twin.Event) { e.Seq += twin.Seq(w.heads[w.thing].Seq) })
+		w.rewrite(w.n, func(e *twin.Event) { e.Seq += w.heads[w.thing].Seq })
 		return w.is(false, []twin.Seq{w.n}, proof.FaultMisplaced), true
 	},
 	"dropped": func(w *tamperer) (expected, bool) {

@@ -117,23 +117,24 @@ func (r *runner) heads(ctx context.Context, src Source, names []twin.ThingName) 
 	heads, err := src.Heads(ctx, names)
 	batch := make([]thing, 0, len(names))
 	for i, name := range names {
-		one := heads
+		var head twin.Head
 		if err == nil {
-			one = heads[i : i+1]
-		} else {
-			var oneErr error
-			if one, oneErr = src.Heads(ctx, []twin.ThingName{name}); oneErr != nil {
-				if ctx.Err() != nil {
-					return nil, oneErr
-				}
+			head = heads[i]
+		} else { // one that cannot be read must not hide the others
+			one, oneErr := src.Heads(ctx, []twin.ThingName{name})
+			if oneErr != nil && ctx.Err() != nil {
+				return nil, oneErr
+			}
+			if oneErr != nil {
 				r.merge(&Report{Things: 1, Findings: []Finding{{Fault: FaultUnreadable, Thing: name, Detail: "its head", Err: oneErr}}})
 				continue
 			}
+			head = one[0]
 		}
-		if r.opts.Thing != "" && one[0].Seq == 0 {
+		if r.opts.Thing != "" && head.Seq == 0 {
 			return nil, twin.NewError(twin.KindNotFound, fmt.Sprintf("thing %s has no events", name))
 		}
-		batch = append(batch, thing{name, one[0]})
+		batch = append(batch, thing{name, head})
 	}
 	return batch, nil
 }
@@ -141,7 +142,7 @@ func (r *runner) heads(ctx context.Context, src Source, names []twin.ThingName) 
 func (r *runner) batch(ctx context.Context, batch []thing, look inspector) error {
 	for _, t := range batch {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the caller looks at ctx itself
 		}
 		rep, err := look(ctx, r, t)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -165,18 +166,14 @@ func (w *world) Shadows(ctx context.Context, keys []twin.ShadowKey) ([]store.Sha
 func (w *world) copyWorld() *world {
 	c := newWorld()
 	c.Memory = w.Memory
-	for t, h := range w.heads {
-		c.heads[t] = h
-	}
+	maps.Copy(c.heads, w.heads)
 	for t, a := range w.anchors {
 		c.anchors[t] = slices.Clone(a)
 	}
 	for t, e := range w.events {
 		c.events[t] = slices.Clone(e)
 	}
-	for k, b := range w.bases {
-		c.bases[k] = b
-	}
+	maps.Copy(c.bases, w.bases)
 	return c
 }
 
