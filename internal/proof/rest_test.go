@@ -460,14 +460,14 @@ func TestCheckFile_store(t *testing.T) {
 	}
 }
 
-// TestFromStore reads through the contract alone, also a thing whose shadow is deleted.
-func TestFromStore(t *testing.T) {
+// TestVerify_store reads through the contract alone, also a thing whose shadow is deleted.
+func TestVerify_store(t *testing.T) {
 	l := newLife(t, 9)
 	w := l.live(3, 500)
 	for _, s := range []twin.ShadowName{"", "config", "net"} {
 		l.delete(twin.ShadowKey{Thing: "pump-1", Shadow: s})
 	}
-	src := proof.FromStore(w.Memory)
+	src := proof.ShadowSource(w.Memory)
 	r := mustVerify(t, src, proof.Options{})
 	mustBeClean(t, r)
 	rb := mustRebuild(t, src, proof.Options{})

@@ -31,7 +31,7 @@ func OpenOffline(dir string, log *slog.Logger) (*Offline, error) {
 }
 
 // Source is what proofs read.
-func (o *Offline) Source() proof.ShadowSource { return proof.FromStore(o.store) }
+func (o *Offline) Source() proof.ShadowSource { return o.store }
 
 // Known reports whether a thing has any event.
 func (o *Offline) Known(ctx context.Context, thing twin.ThingName) (bool, error) {

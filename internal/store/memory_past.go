@@ -59,3 +59,22 @@ func (m *Memory) Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head
 	defer m.mu.Unlock()
 	return slices.Clone(m.anchors[thing]), nil
 }
+
+// LoggedThings implements [Past].
+func (m *Memory) LoggedThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error) {
+	if err := CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var things []twin.ThingName
+	for t := range m.heads {
+		if t > after {
+			things = append(things, t)
+		}
+	}
+	slices.Sort(things)
+	return first(things, limit), nil
+}

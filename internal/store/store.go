@@ -127,6 +127,9 @@ func (r *ThingRange) Holds(seq twin.Seq, t twin.Time) bool {
 type Past interface {
 	// ThingEvents returns canonical events.
 	ThingEvents(ctx context.Context, r ThingRange) ([][]byte, error)
+	// LoggedThings lists every thing that has an event, also one without a live
+	// shadow, by name, greater than after.
+	LoggedThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error)
 	// Anchors returns the anchors of a thing's chain in order of seq.
 	Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head, error)
 }

@@ -70,6 +70,19 @@ func testPast(t *testing.T, s *subject) {
 			t.Fatalf("%+v: want %d events, got %d\n%s", r, len(want), len(got), diff)
 		}
 	}
+	for _, r := range []struct {
+		after twin.ThingName
+		limit int
+	}{{"", 10}, {"", 2}, {"a", 10}, {"a-", 1}, {"b", 5}} {
+		got, err := s.LoggedThings(context.Background(), r.after, r.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _ := ref.LoggedThings(context.Background(), r.after, r.limit) // it cannot fail
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("things after %q: %s", r.after, diff)
+		}
+	}
 	for _, thing := range append(things, "never") {
 		got, err := s.Anchors(context.Background(), thing)
 		if err != nil {
