@@ -88,7 +88,7 @@ func newWorld(t *testing.T) *world {
 		Past: history.New(baseless{s}, m), Twins: m,
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
 	})
-	w.engine, w.api = e, &api{handler: h, log: log}
+	w.engine, w.api = e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}
 	return w
 }
 

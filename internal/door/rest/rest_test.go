@@ -95,14 +95,16 @@ func (f *fake) ShadowNames(_ context.Context, thing twin.ThingName, after twin.S
 // api is the door on a fake engine.
 type api struct {
 	*fake
+	t       *testing.T
 	handler http.Handler
 	log     *bytes.Buffer
+	conform *conformer
 }
 
-func newAPI() *api {
+func newAPI(t *testing.T) *api {
 	f, log := newFake(), &bytes.Buffer{}
 	h := rest.New(slog.New(slog.NewTextHandler(log, nil)), f, rest.Options{NewID: func() string { return "01ID" }})
-	return &api{f, h, log}
+	return &api{f, t, h, log, newConformer(t, h)}
 }
 
 // call makes a request; header is "Name: value" lines.
@@ -117,6 +119,9 @@ func (a *api) call(method, target, body string, header ...string) *httptest.Resp
 	}
 	w := httptest.NewRecorder()
 	a.handler.ServeHTTP(w, r)
+	if err := a.conform.check(r, body, w); err != nil {
+		a.t.Errorf("%s %s is not as /openapi.json says: %v", method, target, err)
+	}
 	return w
 }
 
@@ -141,7 +146,7 @@ func want(t *testing.T, w *httptest.ResponseRecorder, status int, body string) {
 }
 
 func TestGet_document(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	a.ok(t, "PATCH", "/api/v1/twins/pump-7/reported", `{"temperature":41.50,"serial":9007199254740993,"tag":"<a&b>","mode":"running"}`)
 	a.now += 7000
 	a.ok(t, "PATCH", "/api/v1/twins/pump-7/desired", `{"tempSetpoint":1e2,"mode":"running"}`)
@@ -163,7 +168,7 @@ func TestGet_document(t *testing.T) {
 
 // What is not known is left out, not made up.
 func TestGet_absentFields(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	a.ok(t, "PATCH", "/api/v1/twins/a/desired", `{}`)
 	want(t, a.call("GET", "/twins/a", ""), 200, `{"deviceId":"a","version":1}`)
 	a.ok(t, "PATCH", "/api/v1/twins/a/desired", `{"x":[1,{"y":2}]}`)
@@ -172,7 +177,7 @@ func TestGet_absentFields(t *testing.T) {
 }
 
 func TestGet_conditional(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	a.ok(t, "PATCH", "/api/v1/twins/a/desired", `{"x":1}`)
 	for header, status := range map[string]int{`"v1"`: 304, `W/"v1"`: 304, `"v9", "v1"`: 304, `*`: 304, `"v2"`: 200, `v1`: 200, `"v11"`: 200} {
 		w := a.call("GET", "/twins/a", "", "If-None-Match: "+header)
@@ -186,7 +191,7 @@ func TestGet_conditional(t *testing.T) {
 }
 
 func TestGet_namedShadow(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	a.ok(t, "PATCH", "/api/v1/twins/a/reported?shadow=net", `{"rssi":-40}`)
 	if w := a.call("GET", "/twins/a?shadow=net", ""); w.Code != 200 || !strings.HasPrefix(w.Body.String(), `{"deviceId":"a","shadow":"net","version":1,`) {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -198,7 +203,7 @@ func TestGet_namedShadow(t *testing.T) {
 }
 
 func TestPatch_merge(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	want(t, a.call("PATCH", "/api/v1/twins/a/desired", ` {"x":{"y":1,"z":2}}`), 200, `{"deviceId":"a","version":1}`)
 	w := a.ok(t, "PATCH", "/api/v1/twins/a/desired", `{"x":{"y":null}}`, "Content-Type: application/json; charset=utf-8")
 	if w.Header().Get("ETag") != `"v2"` {
@@ -217,7 +222,7 @@ func TestPatch_merge(t *testing.T) {
 }
 
 func TestPatch_ifMatch(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	a.ok(t, "PATCH", "/api/v1/twins/lamp-1/desired", `{"level":80}`)
 	a.ok(t, "PATCH", "/api/v1/twins/lamp-1/desired", `{"level":85}`, `If-Match: "v1"`)
 	want(t, a.call("PATCH", "/api/v1/twins/lamp-1/desired", `{"level":90}`, `If-Match: "v1"`), 412,
@@ -239,7 +244,7 @@ func TestPatch_ifMatch(t *testing.T) {
 }
 
 func TestPatch_idempotencyKey(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	first := a.ok(t, "PATCH", "/api/v1/twins/a/desired", `{"x":1}`, "Idempotency-Key: k1")
 	hash := a.last.Origin.PayloadHash
 	a.ok(t, "PATCH", "/api/v1/twins/a/desired", `{"x":2}`)
@@ -270,7 +275,7 @@ func TestPatch_idempotencyKey(t *testing.T) {
 
 // A patch stays in its section, whatever it holds.
 func TestPatch_cannotReachOut(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	for _, body := range []string{
 		`{"x":1},"reported":{"y":1}`, `{"x":1}},"version":7,"z":{"a":1}`, `{} {}`, `{"x":1}}`, `{"x":1`, ``, ` `, `{"x":NaN}`, `{'x':1}`,
 	} {
@@ -290,7 +295,7 @@ func TestPatch_cannotReachOut(t *testing.T) {
 }
 
 func TestPatch_badInput(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	for name, c := range map[string]struct {
 		body, header string
 		status       int
@@ -325,7 +330,7 @@ func TestPatch_badInput(t *testing.T) {
 }
 
 func TestNames_illegal(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	long := strings.Repeat("n", 129)
 	for _, target := range []string{"/twins/a%2Fb", "/twins/a%20b", "/twins/" + long, "/twins/%00", "/twins/a%23", "/twins/caf%C3%A9", "/twins/a?shadow=b%2Fc", "/twins/a?shadow=" + long, "/api/v1/twins/a+b"} {
 		w := a.call("GET", target, "")
@@ -338,7 +343,7 @@ func TestNames_illegal(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	a.ok(t, "PATCH", "/api/v1/twins/a/desired", `{"x":1}`)
 	if w := a.call("DELETE", "/api/v1/twins/a", "", `If-Match: "v2"`); w.Code != 412 || !a.shadows[twin.ShadowKey{Thing: "a"}].Exists() {
 		t.Errorf("another version than the one expected was deleted: %d %s", w.Code, w.Body)
@@ -356,7 +361,7 @@ func TestDelete(t *testing.T) {
 }
 
 func TestList_pages(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	var all []string
 	for i := range 7 {
 		name := fmt.Sprintf("t-%d", i)
@@ -422,7 +427,7 @@ func TestErrors_kinds(t *testing.T) {
 		twin.KindTooLarge: {413, "too-large"}, twin.KindEncoding: {415, "not-utf-8"}, twin.KindThrottled: {429, "too-many-requests"},
 		twin.KindUnavailable: {503, "unavailable"}, twin.KindFull: {507, "full"},
 	} {
-		a := newAPI()
+		a := newAPI(t)
 		a.refuse = fmt.Errorf("wrapped: %w", twin.NewError(kind, "what happened"))
 		w := a.call("PATCH", "/api/v1/twins/a/desired", `{}`)
 		var p struct {
@@ -447,7 +452,7 @@ func TestErrors_kinds(t *testing.T) {
 
 // The text of an unexpected error is for the log, not for the client.
 func TestErrors_internal(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	a.fail = errors.New("secret path /var/lib")
 	for _, target := range []string{"/twins/a", "/api/v1/twins", "/api/v1/twins/a/shadows"} {
 		a.log.Reset()
@@ -467,7 +472,7 @@ func TestErrors_internal(t *testing.T) {
 }
 
 func TestErrors_clientGone(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	a.silent = true
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -480,7 +485,7 @@ func TestErrors_clientGone(t *testing.T) {
 }
 
 func TestRoutes_unknown(t *testing.T) {
-	a := newAPI()
+	a := newAPI(t)
 	for _, c := range []struct {
 		method, target string
 		status         int

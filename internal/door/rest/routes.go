@@ -121,7 +121,8 @@ type object map[string]any
 // register serves all routes, and says on each path which methods there are.
 func (d *door) register(mux *http.ServeMux) {
 	allowed := map[string][]string{}
-	for _, r := range d.routes() {
+	routes := d.routes()
+	for _, r := range routes {
 		mux.Handle(r.method+" "+r.path, d.wrap(r.checked()))
 		allowed[r.path] = append(allowed[r.path], r.method)
 	}
@@ -130,6 +131,7 @@ func (d *door) register(mux *http.ServeMux) {
 	}
 	mux.Handle("/", d.wrap(noRoute))
 	mux.HandleFunc("GET /problems/{name}", servePage)
+	registerDocs(mux, describe(routes))
 }
 
 // checked refuses parameters that the route does not have.
