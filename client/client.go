@@ -110,24 +110,33 @@ func (c *Client) readTwin(ctx context.Context, path string) (*Twin, error) {
 // Summary is a twin in a list. Version is 0 for a twin that has named shadows
 // only.
 type Summary struct {
-	DeviceID twin.ThingName  `json:"deviceId"`
-	Version  twin.Version    `json:"version"`
-	LastSeen time.Time       `json:"lastSeen"`
-	Delta    json.RawMessage `json:"delta"`
+	DeviceID twin.ThingName    `json:"deviceId"`
+	Model    string            `json:"model"`
+	Tags     map[string]string `json:"tags"`
+	Version  twin.Version      `json:"version"`
+	LastSeen time.Time         `json:"lastSeen"`
+	Delta    json.RawMessage   `json:"delta"`
 
 	Raw json.RawMessage `json:"-"` // the entry as sent
 }
 
 // Twins lists all twins by name. It reads page by page as the loop goes on; an
 // error ends the list.
-func (c *Client) Twins(ctx context.Context) iter.Seq2[Summary, error] {
+func (c *Client) Twins(ctx context.Context) iter.Seq2[Summary, error] { return c.TwinsOfModel(ctx, "") }
+
+// TwinsOfModel lists the twins that have a model; the empty one stands for all twins.
+func (c *Client) TwinsOfModel(ctx context.Context, model string) iter.Seq2[Summary, error] {
+	path := "/api/v1/twins"
+	if model != "" {
+		path += "?model=" + url.QueryEscape(model)
+	}
 	return func(yield func(Summary, error) bool) {
 		for cursor := ""; ; {
 			var page struct {
 				Twins []json.RawMessage `json:"twins"`
 				Next  string            `json:"next"`
 			}
-			if err := c.page(ctx, "/api/v1/twins", cursor, &page); err != nil {
+			if err := c.page(ctx, path, cursor, &page); err != nil {
 				yield(Summary{}, err)
 				return
 			}
@@ -184,7 +193,11 @@ func (c *Client) page(ctx context.Context, path, cursor string, into any) error 
 	if cursor != "" {
 		q.Set("cursor", cursor)
 	}
-	a, err := c.do(ctx, http.MethodGet, path+"?"+q.Encode(), nil, nil)
+	separator := "?"
+	if strings.Contains(path, "?") {
+		separator = "&"
+	}
+	a, err := c.do(ctx, http.MethodGet, path+separator+q.Encode(), nil, nil)
 	if err != nil {
 		return err
 	}
@@ -231,6 +244,11 @@ func (c *Client) PatchReported(ctx context.Context, thing twin.ThingName, patch 
 // Delete deletes a shadow of a thing.
 func (c *Client) Delete(ctx context.Context, thing twin.ThingName, opts ChangeOptions) (*Changed, error) {
 	return c.change(ctx, http.MethodDelete, twinPath(thing, "", opts.Shadow), nil, opts)
+}
+
+// DeleteWhole deletes all shadows of a thing, its model and its tags. Its history stays.
+func (c *Client) DeleteWhole(ctx context.Context, thing twin.ThingName) (*Changed, error) {
+	return c.change(ctx, http.MethodDelete, twinPath(thing, "", "")+"?whole=true", nil, ChangeOptions{})
 }
 
 func (c *Client) change(ctx context.Context, method, path string, body []byte, opts ChangeOptions) (*Changed, error) {

@@ -278,3 +278,75 @@ func setTime(v url.Values, name string, t time.Time) {
 		v.Set(name, t.UTC().Format(time.RFC3339Nano))
 	}
 }
+
+// NewEvent is something to add to the event log of a thing.
+type NewEvent struct {
+	Type        string          `json:"type"` // "error", "ota", …
+	Message     string          `json:"message,omitempty"`
+	Severity    string          `json:"severity,omitempty"` // info, warning, error, critical
+	Correlation string          `json:"correlationId,omitempty"`
+	Time        time.Time       `json:"time,omitzero"` // when it happened, if not now
+	Data        json.RawMessage `json:"data,omitempty"`
+}
+
+// AddEvent adds an event to the log of a thing that exists.
+func (c *Client) AddEvent(ctx context.Context, thing twin.ThingName, n NewEvent) (*Event, error) {
+	ev := &Event{}
+	raw, err := c.send(ctx, http.MethodPost, twinPath(thing, "/events", ""), n, ev)
+	ev.Raw = raw
+	return ev, err
+}
+
+// Attributes are what is said of a twin beside its shadows.
+type Attributes struct {
+	DeviceID twin.ThingName    `json:"deviceId"`
+	Model    string            `json:"model,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+	Created  time.Time         `json:"created,omitzero"`
+
+	Raw json.RawMessage `json:"-"` // as sent
+}
+
+// Create makes a twin, with model and tags if they are given.
+func (c *Client) Create(ctx context.Context, a Attributes) (*Attributes, error) {
+	a.Created = time.Time{} // the server says when
+	made := &Attributes{}
+	raw, err := c.send(ctx, http.MethodPost, "/api/v1/twins", a, made)
+	made.Raw = raw
+	return made, err
+}
+
+// SetAttributes changes model and tags of a twin. A nil model stays; an empty one is
+// removed, as is a tag whose value is nil.
+func (c *Client) SetAttributes(ctx context.Context, thing twin.ThingName, model *string, tags map[string]*string) (*Attributes, error) {
+	patch := map[string]any{}
+	if model != nil {
+		patch["model"] = model
+		if *model == "" {
+			patch["model"] = nil
+		}
+	}
+	if len(tags) > 0 {
+		patch["tags"] = tags
+	}
+	now := &Attributes{}
+	raw, err := c.send(ctx, http.MethodPatch, twinPath(thing, "", ""), patch, now)
+	now.Raw = raw
+	return now, err
+}
+
+// send sends a JSON document and reads the answer into another.
+func (c *Client) send(ctx context.Context, method, path string, body, into any) (json.RawMessage, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("write the request %s %s: %w", method, path, err)
+	}
+	a, err := c.do(ctx, method, path, http.Header{"Content-Type": {"application/json"}}, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(a.body, into); err != nil {
+		return nil, fmt.Errorf("read the answer to %s: %w", a.request, err)
+	}
+	return a.body, nil
+}

@@ -15,6 +15,7 @@ import (
 
 func newList() *cobra.Command {
 	r := &remote{}
+	var model string
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
@@ -25,7 +26,7 @@ func newList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			twins := c.Twins(cmd.Context())
+			twins := c.TwinsOfModel(cmd.Context(), model)
 			switch r.output {
 			case "json":
 				err = writeArray(cmd.OutOrStdout(), twins)
@@ -37,6 +38,7 @@ func newList() *cobra.Command {
 			return explain(err)
 		},
 	}
+	cmd.Flags().StringVar(&model, "model", "", "only twins that have this `model`")
 	r.addServer(cmd)
 	r.addOutput(cmd, "table", "json", "ndjson")
 	return cmd

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -66,11 +68,13 @@ func newSet() *cobra.Command {
 
 func newDelete() *cobra.Command {
 	r := &remote{}
+	whole := false
 	cmd := &cobra.Command{
 		Use:   "delete THING",
-		Short: "Delete a shadow of a thing",
-		Long:  "Delete a shadow of a thing: its desired and reported state. Its history stays, and its versions go on if\nit comes back within 48 hours.",
-		Args:  args(cobra.ExactArgs(1)),
+		Short: "Delete a shadow of a thing, or the whole twin",
+		Long: "Delete a shadow of a thing: its desired and reported state. Its history stays, and its versions go on if\nit comes back within 48 hours.\n" +
+			"With --whole delete all its shadows, its model and its tags; the history stays then too.",
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			thing, err := r.thing(a[0])
 			if err != nil {
@@ -80,7 +84,7 @@ func newDelete() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ch, err := c.Delete(cmd.Context(), thing, client.ChangeOptions{Shadow: twin.ShadowName(r.shadow)})
+			ch, err := deleteTwin(cmd.Context(), c, thing, twin.ShadowName(r.shadow), whole)
 			if err != nil {
 				return explain(err)
 			}
@@ -88,13 +92,28 @@ func newDelete() *cobra.Command {
 				_, err := cmd.OutOrStdout().Write(ch.Raw)
 				return err
 			}
+			if whole {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  deleted as a whole\n", ch.DeviceID)
+				return err
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  v%d  deleted\n", label(ch.DeviceID, ch.Shadow), ch.Version)
 			return err
 		},
 	}
 	cmd.ValidArgsFunction = r.completeThing
+	cmd.Flags().BoolVar(&whole, "whole", false, "delete all shadows, model and tags")
 	r.addServer(cmd)
 	r.addShadow(cmd)
 	r.addOutput(cmd, "text", "json")
 	return cmd
+}
+
+func deleteTwin(ctx context.Context, c *client.Client, thing twin.ThingName, shadow twin.ShadowName, whole bool) (*client.Changed, error) {
+	switch {
+	case !whole:
+		return c.Delete(ctx, thing, client.ChangeOptions{Shadow: shadow})
+	case shadow != "":
+		return nil, &usageError{errors.New("--whole deletes all shadows; leave --shadow out")}
+	}
+	return c.DeleteWhole(ctx, thing)
 }

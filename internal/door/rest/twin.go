@@ -90,17 +90,17 @@ func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
 	if !s.Exists() && (key.Shadow != "" || attributes.Empty()) {
 		return twin.ErrNoShadow(key)
 	}
-	doc := d.present(key, s, attributes)
-	if err := d.addPast(r, key, p, doc); err != nil {
-		return err
-	}
 	if s.Exists() {
-		tag := etag(s.Version)
+		tag := etag(s.Version) // of the state; what is computed moves with the clock
 		w.Header().Set("ETag", tag)
 		if matchesAny(r.Header.Values("If-None-Match"), tag) {
 			w.WriteHeader(http.StatusNotModified) // RFC 9110 section 13.1.2
 			return nil
 		}
+	}
+	doc := d.present(key, s, attributes)
+	if err := d.addPast(r, key, p, doc); err != nil {
+		return err
 	}
 	return writeJSON(w, doc)
 }
