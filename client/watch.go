@@ -40,6 +40,7 @@ type Watched struct {
 const (
 	watchLineBytesMax = 1 << 20
 	watchSilenceMax   = time.Minute // the server says something every 15 seconds
+	watchBatchMax     = 20_000      // events without a cursor; the server sends half of that at most
 	watchWaitMin      = 250 * time.Millisecond
 	watchWaitMax      = 15 * time.Second
 )
@@ -107,6 +108,7 @@ func (c *Client) watchOnce(ctx context.Context, q *WatchQuery, cursor *string, f
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, watchLineBytesMax)
 	var ev sseEvent
+	var batch []Watched // of which only the last will say where to go on: given away together, so that none comes twice
 	for lines.Scan() {
 		silence.Reset(watchSilenceMax)
 		if !ev.line(lines.Text()) {
@@ -116,9 +118,19 @@ func (c *Client) watchOnce(ctx context.Context, q *WatchQuery, cursor *string, f
 		if err != nil {
 			return err
 		}
-		if ok && !found(w) {
-			return nil
+		if !ok {
+			continue
 		}
+		batch = append(batch, w)
+		if w.Cursor == "" && len(batch) < watchBatchMax {
+			continue
+		}
+		for _, w := range batch {
+			if !found(w) {
+				return nil
+			}
+		}
+		batch = batch[:0]
 	}
 	return &UnreachableError{Server: c.base.String(), Err: errors.Join(lines.Err(), errors.New("the stream ended"))}
 }
@@ -166,7 +178,7 @@ func (e *sseEvent) line(text string) bool {
 }
 
 // take returns the event and moves the cursor; ok is false for what is only a sign of
-// life.
+// life. An id comes with the last event of a batch, so nothing is waiting when it moves.
 func (e *sseEvent) take(cursor *string) (w Watched, ok bool, err error) {
 	if e.id != "" {
 		*cursor = e.id
