@@ -17,88 +17,116 @@ import (
 func testPast(t *testing.T, s *subject) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 7))
-	ref := store.NewMemory()
-	w := NewWorld(twin.Time(20_000) * day)
-	things := []twin.ThingName{"a", "a-b", "b"}
-	for i := range 400 {
-		w.Now += twin.Time(rnd.Int64N(int64(day) / 20))
-		if rnd.IntN(50) == 0 {
-			w.Now += 3 * day
-		}
-		key := twin.ShadowKey{Thing: things[rnd.IntN(len(things))], Shadow: []twin.ShadowName{"", "x", "$y"}[rnd.IntN(3)]}
-		m := w.Mutation(key, fmt.Sprintf(`{"reported":{"n":%d}}`, i), "doc", true)
-		if rnd.IntN(3) == 0 {
-			m = asEntry(m)
-		}
-		if m.Expect > 0 && rnd.IntN(10) == 0 {
-			m.Anchor = w.Head(key.Thing)
-		}
-		for _, to := range []store.Store{s.Store, ref} {
-			out, err := to.Commit(context.Background(), []store.Mutation{m})
-			if err != nil || out[0] != store.Committed {
-				t.Fatalf("commit %d: %v %v", i, out, err)
-			}
-		}
-		w.heads[m.Thing] = m.Head
-		if m.Doc != nil {
-			w.Accept(m)
-		}
+	p := &pastTest{
+		t: t, rnd: rand.New(rand.NewPCG(seed, 7)), store: s.Store, ref: store.NewMemory(),
+		world: NewWorld(firstDay * day), things: []twin.ThingName{"a", "a-b", "b"},
 	}
+	p.fill()
 	for range 300 {
-		r := store.ThingRange{Thing: things[rnd.IntN(len(things))], Limit: 1 + rnd.IntN(60), Newest: rnd.IntN(2) == 0}
-		r.Classes = [][]store.Class{nil, {store.ClassHistory}, {store.ClassLog}}[rnd.IntN(3)]
-		span := int64(w.Now - 20_000*day)
-		if rnd.IntN(2) == 0 {
-			r.From = 20_000*day + twin.Time(rnd.Int64N(span))
-		}
-		if rnd.IntN(2) == 0 {
-			r.To = 20_000*day + twin.Time(rnd.Int64N(span))
-		}
-		if rnd.IntN(2) == 0 {
-			r.After = twin.Seq(rnd.Uint64N(uint64(w.Head(r.Thing).Seq) + 2))
-		}
-		got, err := s.ThingEvents(context.Background(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, err := ref.ThingEvents(context.Background(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("%+v: want %d events, got %d\n%s", r, len(want), len(got), diff)
-		}
+		p.compareRange()
 	}
-	for _, r := range []struct {
-		after twin.ThingName
-		limit int
-	}{{"", 10}, {"", 2}, {"a", 10}, {"a-", 1}, {"b", 5}} {
-		got, err := s.LoggedThings(context.Background(), r.after, r.limit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, _ := ref.LoggedThings(context.Background(), r.after, r.limit) // it cannot fail
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("things after %q: %s", r.after, diff)
-		}
-	}
-	for _, thing := range append(things, "never") {
-		got, err := s.Anchors(context.Background(), thing)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, _ := ref.Anchors(context.Background(), thing) // it cannot fail
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("anchors of %s: %s", thing, diff)
-		}
-	}
+	p.compareLists()
 	if _, err := s.ThingEvents(context.Background(), store.ThingRange{Thing: "a"}); twin.Kind(err) != twin.KindInvalid {
 		t.Errorf("no limit: %v", err)
 	}
 }
 
-const day = twin.Time(24 * 60 * 60 * 1000)
+const (
+	day      = twin.Time(24 * 60 * 60 * 1000)
+	firstDay = 20_000
+)
+
+type pastTest struct {
+	t          *testing.T
+	rnd        *rand.Rand
+	store, ref store.Store
+	world      *World
+	things     []twin.ThingName
+}
+
+// fill commits the same to both stores.
+func (p *pastTest) fill() {
+	p.t.Helper()
+	for i := range 400 {
+		p.world.Now += twin.Time(p.rnd.Int64N(int64(day) / 20))
+		if p.rnd.IntN(50) == 0 {
+			p.world.Now += 3 * day
+		}
+		key := twin.ShadowKey{
+			Thing:  p.things[p.rnd.IntN(len(p.things))],
+			Shadow: []twin.ShadowName{"", "x", "$y"}[p.rnd.IntN(3)],
+		}
+		m := p.world.Mutation(key, fmt.Sprintf(`{"reported":{"n":%d}}`, i), "doc", true)
+		if p.rnd.IntN(3) == 0 {
+			m = asEntry(m)
+		}
+		if m.Expect > 0 && p.rnd.IntN(10) == 0 {
+			m.Anchor = p.world.Head(key.Thing)
+		}
+		for _, to := range []store.Store{p.store, p.ref} {
+			out, err := to.Commit(context.Background(), []store.Mutation{m})
+			if err != nil || out[0] != store.Committed {
+				p.t.Fatalf("commit %d: %v %v", i, out, err)
+			}
+		}
+		p.world.heads[m.Thing] = m.Head
+		if m.Doc != nil {
+			p.world.Accept(m)
+		}
+	}
+}
+
+// compareRange reads a random range from both.
+func (p *pastTest) compareRange() {
+	p.t.Helper()
+	r := store.ThingRange{Thing: p.things[p.rnd.IntN(len(p.things))], Limit: 1 + p.rnd.IntN(60), Newest: p.rnd.IntN(2) == 0}
+	r.Classes = [][]store.Class{nil, {store.ClassHistory}, {store.ClassLog}}[p.rnd.IntN(3)]
+	span := int64(p.world.Now - firstDay*day)
+	if p.rnd.IntN(2) == 0 {
+		r.From = firstDay*day + twin.Time(p.rnd.Int64N(span))
+	}
+	if p.rnd.IntN(2) == 0 {
+		r.To = firstDay*day + twin.Time(p.rnd.Int64N(span))
+	}
+	if p.rnd.IntN(2) == 0 {
+		r.After = twin.Seq(p.rnd.Uint64N(uint64(p.world.Head(r.Thing).Seq) + 2))
+	}
+	same(p, fmt.Sprintf("%+v", r), func(s store.Store) ([][]byte, error) { return s.ThingEvents(context.Background(), r) })
+}
+
+// compareLists reads anchors and lists of things from both.
+func (p *pastTest) compareLists() {
+	p.t.Helper()
+	for _, r := range []struct {
+		after twin.ThingName
+		limit int
+	}{{"", 10}, {"", 2}, {"a", 10}, {"a-", 1}, {"b", 5}} {
+		same(p, fmt.Sprintf("things after %q", r.after), func(s store.Store) ([]twin.ThingName, error) {
+			return s.LoggedThings(context.Background(), r.after, r.limit)
+		})
+	}
+	for _, thing := range append(p.things, "never") {
+		same(p, fmt.Sprintf("anchors of %s", thing), func(s store.Store) ([]twin.Head, error) {
+			return s.Anchors(context.Background(), thing)
+		})
+	}
+}
+
+// same fails unless both stores answer alike.
+func same[T any](p *pastTest, what string, ask func(store.Store) ([]T, error)) {
+	p.t.Helper()
+	want, err := ask(p.ref)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	got, err := ask(p.store)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		p.t.Fatalf("%s: want %d, got %d\n%s", what, len(want), len(got), diff)
+	}
+}
 
 // asEntry makes a mutation one that changes no shadow.
 func asEntry(m store.Mutation) store.Mutation {
