@@ -88,7 +88,7 @@ func TestWatch(t *testing.T) {
 	var asked []string
 	bodies := []string{
 		"id: p1-a\n: hello\n\nid: p2-b\nevent: updated\ndata: {\"thing\":\"a\",\"version\":1}\n\nevent: updated\ndata: {\"thing\":\"a\",\"ver", // cut
-		"event: updated\ndata: {\"thing\":\"b\",\"version\":9}\n\n", // a batch that is cut comes again
+		"event: updated\ndata: {\"thing\":\"b\",\"version\":9}\n\n",                                                                            // a batch that is cut comes again
 		"event: updated\ndata: {\"thing\":\"a\",\"version\":2}\n\nid: p4-d\nevent: updated\ndata: {\"thing\":\"b\",\"version\":1}\n\n",
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -77,7 +77,8 @@ func (d *door) stream(w http.ResponseWriter, r *http.Request) error {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{}) // the server's read timeout would end the stream; not every writer has one
 	s := &streamWriter{w: w, rc: rc, held: newHold(interval)}
-	s.comment("twofold stream", reader.Cursor())
+	s.place(reader.Cursor()) // also of an empty feed: whoever comes back with it misses nothing
+	s.comment("twofold stream", 0)
 	if s.flush() == nil {
 		s.run(r.Context(), reader)
 	}
@@ -249,12 +250,17 @@ func (s *streamWriter) release() {
 	}
 }
 
+// place appends the id of a position.
+func (s *streamWriter) place(id uint64) {
+	s.buf = append(s.buf, "id: "...)
+	s.buf = append(s.buf, formatPosition(id)...)
+	s.buf = append(s.buf, '\n')
+}
+
 // event appends one event; without an id the client keeps the one before.
 func (s *streamWriter) event(e *FeedEntry, id uint64) {
 	if id != 0 {
-		s.buf = append(s.buf, "id: "...)
-		s.buf = append(s.buf, formatPosition(id)...)
-		s.buf = append(s.buf, '\n')
+		s.place(id)
 	}
 	s.buf = append(s.buf, "event: "...)
 	s.buf = append(s.buf, e.Event.Kind.String()...)
@@ -271,9 +277,7 @@ func (s *streamWriter) event(e *FeedEntry, id uint64) {
 // it moves the client's cursor over events its filter left out.
 func (s *streamWriter) comment(text string, id uint64) {
 	if id != 0 {
-		s.buf = append(s.buf, "id: "...)
-		s.buf = append(s.buf, formatPosition(id)...)
-		s.buf = append(s.buf, '\n')
+		s.place(id)
 	}
 	s.buf = append(s.buf, ": "...)
 	s.buf = append(s.buf, text...)

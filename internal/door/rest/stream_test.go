@@ -206,6 +206,21 @@ func TestStream_resume(t *testing.T) {
 	}
 }
 
+// Who was connected before the first event of all, and comes back after it, gets it.
+func TestStream_resumeFromNothing(t *testing.T) {
+	f := newFakeFeed()
+	url := serveStream(t, f, time.Minute)
+	line := <-openStream(t, url, "", "").lines
+	id, ok := strings.CutPrefix(line, "id: ")
+	if !ok {
+		t.Fatalf("the stream of an empty feed begins with %q", line)
+	}
+	f.add(reportedEvent("a", 1))
+	if _, _, data := openStream(t, url, "", id).event(); !strings.Contains(data, `"seq":1,`) {
+		t.Errorf("after nothing: %s", data)
+	}
+}
+
 // A server ends answers that take too long; a stream is meant to.
 func TestStream_outlivesTheTimeouts(t *testing.T) {
 	const timeout = 100 * time.Millisecond
