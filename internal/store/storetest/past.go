@@ -91,7 +91,7 @@ func (p *pastTest) compareRange() {
 	if p.rnd.IntN(2) == 0 {
 		r.After = twin.Seq(p.rnd.Uint64N(uint64(p.world.Head(r.Thing).Seq) + 2))
 	}
-	same(p, fmt.Sprintf("%+v", r), func(s store.Store) ([][]byte, error) { return s.ThingEvents(context.Background(), r) })
+	alike(p, fmt.Sprintf("%+v", r), func(s store.Store) ([][]byte, error) { return s.ThingEvents(context.Background(), r) })
 }
 
 // compareLists reads anchors and lists of things from both.
@@ -101,19 +101,19 @@ func (p *pastTest) compareLists() {
 		after twin.ThingName
 		limit int
 	}{{"", 10}, {"", 2}, {"a", 10}, {"a-", 1}, {"b", 5}} {
-		same(p, fmt.Sprintf("things after %q", r.after), func(s store.Store) ([]twin.ThingName, error) {
+		alike(p, fmt.Sprintf("things after %q", r.after), func(s store.Store) ([]twin.ThingName, error) {
 			return s.LoggedThings(context.Background(), r.after, r.limit)
 		})
 	}
 	for _, thing := range append(p.things, "never") {
-		same(p, fmt.Sprintf("anchors of %s", thing), func(s store.Store) ([]twin.Head, error) {
+		alike(p, fmt.Sprintf("anchors of %s", thing), func(s store.Store) ([]twin.Head, error) {
 			return s.Anchors(context.Background(), thing)
 		})
 	}
 }
 
-// same fails unless both stores answer alike.
-func same[T any](p *pastTest, what string, ask func(store.Store) ([]T, error)) {
+// alike fails unless both stores answer alike.
+func alike[T any](p *pastTest, what string, ask func(store.Store) ([]T, error)) {
 	p.t.Helper()
 	want, err := ask(p.ref)
 	if err != nil {
