@@ -101,7 +101,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err != nil {
 		return s, fmt.Errorf("open engine: %w", err)
 	}
-	s.things = device.NewTracker(log, s.engine)
+	s.things = device.NewTracker(log, s.engine, time.Now)
 	noting, stopNoting := context.WithCancel(context.Background())
 	s.stopNoting = stopNoting
 	s.noting.Go(func() { s.things.Run(noting) })

@@ -98,7 +98,7 @@ func TestDoor(t *testing.T) {
 // track returns a running tracker and a function that ends it with all written.
 func track(t *testing.T, f *fake) (*device.Tracker, func()) {
 	t.Helper()
-	tr := device.NewTracker(quiet, f)
+	tr := device.NewTracker(quiet, f, time.Now)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); tr.Run(ctx) }()

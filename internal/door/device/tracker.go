@@ -18,6 +18,16 @@ const thingsMax = 10_000
 // updates.
 const notesMax = 256
 
+// Connection events are written at a steady pace, so that a gateway with thousands of
+// things, or a fleet that comes back all at once, leaves the disk to the updates. What
+// comes and goes in the meantime leaves no trace; what is written late says when it was.
+const (
+	paceEvery  = 10 * time.Millisecond
+	paceEvents = 10 // in that time: 1,000 a second
+	lateAfter  = time.Second
+	drainMax   = 3 * time.Second // at the end, for those that are left
+)
+
 // Tracker follows which things are connected: those with a client whose id is the
 // thing's name, or that uses the thing's own topics. When a thing comes or goes it is
 // an event of its twin. The events of a thing that comes and goes faster than they
@@ -27,6 +37,7 @@ type Tracker struct {
 	engine Engine
 	room   chan struct{} // holds a token for each event on its way
 	wake   chan struct{}
+	now    func() time.Time
 
 	mu     sync.Mutex
 	things map[twin.ThingName]*present
@@ -40,32 +51,38 @@ type present struct {
 	queued  bool // it is in dirty
 	client  string
 	reason  string
+	at      time.Time // of the last change
 }
 
 // NewTracker returns a tracker in which nobody is connected. Its events are written
 // while [Tracker.Run] runs.
-func NewTracker(log *slog.Logger, e Engine) *Tracker {
+func NewTracker(log *slog.Logger, e Engine, now func() time.Time) *Tracker {
 	return &Tracker{
-		log: log, engine: e, things: make(map[twin.ThingName]*present),
+		log: log, now: now, engine: e, things: make(map[twin.ThingName]*present),
 		room: make(chan struct{}, notesMax), wake: make(chan struct{}, 1),
 	}
 }
 
 // Run writes the events until ctx ends, and then those that are left.
 func (t *Tracker) Run(ctx context.Context) {
-	for {
-		for t.writeNext(ctx) {
+	for ctx.Err() == nil {
+		n := 0
+		for n < paceEvents && t.writeNext(ctx) {
+			n++
+		}
+		if n == paceEvents {
+			pause(ctx, paceEvery)
+			continue
 		}
 		select {
 		case <-t.wake:
 		case <-ctx.Done():
-			for t.writeNext(ctx) {
-			}
-			for range notesMax { // wait for those on their way
-				t.room <- struct{}{}
-			}
-			return
 		}
+	}
+	for end := t.now().Add(drainMax); t.now().Before(end) && t.writeNext(ctx); {
+	}
+	for range notesMax { // wait for those on their way
+		t.room <- struct{}{}
 	}
 }
 
@@ -85,6 +102,9 @@ func (t *Tracker) writeNext(ctx context.Context) bool {
 	changed := connected != p.written
 	p.written = connected
 	ev := p.event(thing, connected)
+	if t.now().Sub(p.at) > lateAfter {
+		ev.OriginTime = twin.TimeOf(p.at)
+	}
 	if !connected {
 		delete(t.things, thing)
 	}
@@ -108,6 +128,7 @@ func (p *present) event(thing twin.ThingName, connected bool) twin.Event {
 
 // changedLocked puts a thing into the list of those to be written.
 func (t *Tracker) changedLocked(thing twin.ThingName, p *present) {
+	p.at = t.now()
 	if p.queued {
 		return
 	}
