@@ -39,7 +39,7 @@ type EventSource interface {
 	ThingEvents(ctx context.Context, r store.ThingRange) ([][]byte, error)
 }
 
-// Bases is what a source has besides if events of it can expire ([store.Retention]):
+// Bases is what a source has besides if events of it can expire:
 // the state that was left of a shadow.
 type Bases interface {
 	Base(ctx context.Context, key twin.ShadowKey) (b store.Base, ok bool, err error)

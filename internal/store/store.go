@@ -8,7 +8,6 @@ package store
 
 import (
 	"context"
-	"io"
 
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -137,51 +136,9 @@ type Past interface {
 // Policy says what may expire: the whole days before a day, for each class.
 type Policy map[Class]uint32
 
-// ExpireReport says what Expire did.
-type ExpireReport struct {
-	Days   int // day and class, dropped
-	Events int // events dropped, where known without reading them: -1
-	Bases  int // base snapshots written
-}
-
 // Base is the state of a shadow at the point where its older events expired.
 type Base struct {
 	Event []byte // canonical, with a snapshot: the newest that expired
-}
-
-// ThingStats is what one thing takes.
-type ThingStats struct {
-	Thing twin.ThingName
-	Bytes uint64 // estimated
-}
-
-// KindStats is what one kind of data takes on disk.
-type KindStats struct {
-	Kind  string // "history", "event log", "log", "shadows", "heads", "anchors", "records"
-	Bytes uint64
-}
-
-// Stats tells where the space goes.
-type Stats struct {
-	Kinds   []KindStats
-	Largest []ThingStats      // biggest first
-	Days    map[uint32]uint64 // history and event log bytes by day
-}
-
-// Retention lets the past expire in whole days and saves it.
-type Retention interface {
-	// Base returns the newest expired event of a shadow with its snapshot, if any
-	// has expired.
-	Base(ctx context.Context, key twin.ShadowKey) (b Base, ok bool, err error)
-	// Expire drops whole days. Before a day goes, the state at its end is kept as a
-	// Base for each shadow that has events on it.
-	Expire(ctx context.Context, p Policy) (ExpireReport, error)
-	// Oldest returns the position before the oldest entry of the feed still kept.
-	Oldest(ctx context.Context) (Pos, error)
-	Stats(ctx context.Context) (Stats, error)
-	// Backup writes everything that is durable now as one stream with checksums,
-	// while commits go on.
-	Backup(ctx context.Context, w io.Writer) error
 }
 
 // RecordRange selects records of a kind whose key starts with Prefix and is
