@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"bytes"
-	"hash/crc32"
 
 	"github.com/twofold-iot/twofold/internal/door/mqtt/packet"
 	"github.com/twofold-iot/twofold/twin"
@@ -55,7 +54,7 @@ func (b *Broker) countRefused(err error) {
 
 func (c *conn) publishQoS1(p *packet.Publish, m twin.Message) error {
 	sl := &slot{c: c, pub: twin.Publish{Message: m, Origin: twin.Origin{
-		Door: twin.DoorMQTT, Session: c.s.id, PacketID: p.PacketID, PayloadHash: payloadHash(m.Topic, m.Payload),
+		Door: twin.DoorMQTT, Session: c.s.id, PacketID: p.PacketID, PayloadHash: twin.PayloadHash(m.Topic, m.Payload),
 	}}}
 	if p.Dup {
 		if c.inFlight(p.PacketID) {
@@ -193,14 +192,6 @@ func (c *conn) intern(topic []byte) string {
 		c.uses(c.lastTopic)
 	}
 	return c.lastTopic
-}
-
-// payloadHash is the CRC-32C of topic and payload.
-func payloadHash(topic string, payload []byte) uint32 {
-	table := crc32.MakeTable(crc32.Castagnoli) // made once, inside
-	var buf [256]byte
-	h := crc32.Update(0, table, append(buf[:0], topic...))
-	return crc32.Update(h, table, payload)
 }
 
 // messageProperties copies the properties that travel with a message, nil if there

@@ -111,17 +111,9 @@ func (c *eventCollector) backward(iter *pebble.Iterator) error {
 
 // take keeps the event at the iterator if it is in the range of time.
 func (c *eventCollector) take(iter *pebble.Iterator) error {
-	value, err := iter.ValueAndErr()
+	pos, event, e, err := eventAt(iter)
 	if err != nil {
-		return errRead(err)
-	}
-	pos, event, err := parseHistory(value)
-	if err != nil {
-		return fmt.Errorf("key %x: %w", iter.Key(), err)
-	}
-	e, err := twin.DecodeEvent(event)
-	if err != nil {
-		return fmt.Errorf("key %x: %w", iter.Key(), err)
+		return err
 	}
 	if e.Time < c.From || (c.To != 0 && e.Time >= c.To) {
 		return nil
@@ -129,6 +121,22 @@ func (c *eventCollector) take(iter *pebble.Iterator) error {
 	c.newest = max(c.newest, pos)
 	c.events = append(c.events, bytes.Clone(event))
 	return nil
+}
+
+// eventAt reads the event at the iterator, with the position of its write. The bytes
+// are the iterator's.
+func eventAt(iter *pebble.Iterator) (pos store.Pos, event []byte, e twin.Event, err error) {
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return 0, nil, e, errRead(err)
+	}
+	if pos, event, err = parseHistory(value); err == nil {
+		e, err = twin.DecodeEvent(event)
+	}
+	if err != nil {
+		return 0, nil, e, fmt.Errorf("key %x: %w", iter.Key(), err)
+	}
+	return pos, event, e, nil
 }
 
 // Feed implements [store.Log]. It ends at the durable position and never waits.

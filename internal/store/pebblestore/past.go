@@ -153,17 +153,9 @@ func (c *thingCollector) readDay(iter *pebble.Iterator, day uint32) error {
 
 // take keeps the event at the iterator if it is in the range.
 func (c *thingCollector) take(iter *pebble.Iterator) error {
-	value, err := iter.ValueAndErr()
+	pos, event, e, err := eventAt(iter)
 	if err != nil {
-		return errRead(err)
-	}
-	pos, event, err := parseHistory(value)
-	if err != nil {
-		return fmt.Errorf("key %x: %w", iter.Key(), err)
-	}
-	e, err := twin.DecodeEvent(event)
-	if err != nil {
-		return fmt.Errorf("key %x: %w", iter.Key(), err)
+		return err
 	}
 	if !c.Holds(e.Seq, e.Time) {
 		return nil
