@@ -16,16 +16,15 @@ import (
 type Memory struct {
 	fenced chan struct{} // never closed
 
-	mu       sync.Mutex
-	closed   bool
-	pos      Pos
-	shardSeq [twin.ShardCount]uint64
-	heads    map[twin.ThingName]twin.Head
-	anchors  map[twin.ThingName][]twin.Head
-	shadows  map[twin.ShadowKey]memoryShadow
-	events   map[memoryEventKey][]memoryEvent
-	feed     []FeedEntry
-	records  map[memoryRecordKey]twin.Record
+	mu      sync.Mutex
+	closed  bool
+	pos     Pos
+	heads   map[twin.ThingName]twin.Head
+	anchors map[twin.ThingName][]twin.Head
+	shadows map[twin.ShadowKey]memoryShadow
+	events  map[memoryEventKey][]memoryEvent
+	feed    []FeedEntry
+	records map[memoryRecordKey]twin.Record
 }
 
 type memoryShadow struct {
@@ -117,8 +116,6 @@ func (m *Memory) apply(mu *Mutation) {
 	if mu.Thing != "" {
 		event := bytes.Clone(mu.Event)
 		key := twin.ShadowKey{Thing: mu.Thing, Shadow: mu.Shadow}
-		shard := mu.Thing.Shard()
-		m.shardSeq[shard]++
 		m.heads[mu.Thing] = mu.Head
 		if mu.Anchor.Seq != 0 {
 			m.anchors[mu.Thing] = append(m.anchors[mu.Thing], mu.Anchor)
@@ -128,7 +125,7 @@ func (m *Memory) apply(mu *Mutation) {
 		}
 		ek := memoryEventKey{mu.Class, key}
 		m.events[ek] = append(m.events[ek], memoryEvent{mu.Class, mu.Head.Time, event})
-		m.feed = append(m.feed, FeedEntry{Pos: m.pos, Shard: shard, ShardSeq: m.shardSeq[shard], Event: event})
+		m.feed = append(m.feed, FeedEntry{Pos: m.pos, Event: event})
 	}
 	for _, w := range mu.Records {
 		key := memoryRecordKey{w.Kind, w.Key}

@@ -82,10 +82,8 @@ type Shadow struct {
 
 // FeedEntry is one entry of the log in commit order.
 type FeedEntry struct {
-	Pos      Pos
-	Shard    twin.Shard
-	ShardSeq uint64 // counts up by one within the shard, without gaps, from 1
-	Event    []byte // canonical
+	Pos   Pos
+	Event []byte // canonical
 }
 
 // EventRange selects events of one shadow of one thing by commit time.

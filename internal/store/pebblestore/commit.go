@@ -180,7 +180,9 @@ type builder struct {
 	// Things with a conflict: later mutations of theirs were built on it.
 	conflicted map[twin.ThingName]bool
 
+	log        logGroup
 	key, value []byte // reused
+	pack       packer
 }
 
 // countersEvery is how many positions apart the counters are stored; at most so
@@ -228,7 +230,8 @@ func (b *builder) run(c *commit) error {
 			b.write(c.batch, i, &c.ms[i])
 		}
 	}
-	b.writeCounters(c)
+	b.endLog(c.batch)
+	b.writeCounters(c.batch)
 	return nil
 }
 
@@ -318,7 +321,9 @@ func (b *builder) note(i int, m *store.Mutation, pos store.Pos) {
 func (b *builder) write(batch *pebble.Batch, i int, m *store.Mutation) {
 	b.count.pos++
 	pos := b.count.pos
-	if m.Thing != "" {
+	if m.Thing == "" {
+		b.writeLog(batch, &logEntry{mark: true})
+	} else {
 		b.writeEvent(batch, m)
 		if b.things[m.Thing] == i {
 			b.key = appendHeadKey(b.key[:0], m.Thing)
@@ -352,44 +357,49 @@ func (b *builder) write(batch *pebble.Batch, i int, m *store.Mutation) {
 
 // writeEvent puts the event into the log and the history.
 func (b *builder) writeEvent(batch *pebble.Batch, m *store.Mutation) {
-	shard := m.Thing.Shard()
-	b.count.shardSeq[shard]++
 	day := m.Head.Time.Day()
 	// The log is in the order of positions, so its day never steps back, although
 	// the clocks of two shards may differ at midnight.
 	b.count.day = max(b.count.day, day)
-	b.days.note(b.count.day, b.count.pos)
-	e := logEntry{
-		shardSeq: b.count.shardSeq[shard], day: day, seq: m.Head.Seq, class: m.Class,
-		key: twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow},
-	}
-	b.key = appendLogKey(b.key[:0], b.count.day, b.count.pos)
-	b.value = e.append(b.value[:0], b.count.day)
-	b.set(batch)
+	e := logEntry{class: m.Class, day: day, key: twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow}, seq: m.Head.Seq}
+	b.writeLog(batch, &e)
 	b.key = appendHistoryKey(b.key[:0], e.class, day, e.key, e.seq)
-	b.value = appendHistory(b.value[:0], b.count.pos, m.Event)
+	b.value = b.pack.append(b.value[:0], e.key, e.seq, day, m.Event)
 	b.set(batch)
 }
 
-// writeCounters ends a batch: with a mark if the log would not tell the last
-// position, and now and then with the counters.
-func (b *builder) writeCounters(c *commit) {
-	last := len(c.ms) - 1
-	for c.outcomes[last] != store.Committed {
-		last--
+// writeLog gives the newest position its entry in the log.
+func (b *builder) writeLog(batch *pebble.Batch, e *logEntry) {
+	if b.log.count == logEntriesMax || b.log.day != b.count.day {
+		b.endLog(batch)
 	}
-	if c.ms[last].Thing == "" {
-		b.key = appendLogKey(b.key[:0], b.count.day, b.count.pos)
-		mark := logEntry{mark: true}
-		b.value = mark.append(b.value[:0], b.count.day)
-		b.set(c.batch)
+	if b.log.count == 0 {
+		b.log.reset(b.count.day, b.count.pos)
+		b.days.note(b.count.day, b.count.pos)
 	}
-	if b.count.pos-b.saved >= countersEvery {
-		b.key = append(b.key[:0], keyCounter)
-		b.value = b.count.append(b.value[:0])
-		b.set(c.batch)
-		b.saved = b.count.pos
+	b.log.add(e)
+}
+
+// endLog writes the entries that are gathered.
+func (b *builder) endLog(batch *pebble.Batch) {
+	if b.log.count == 0 {
+		return
 	}
+	b.key = appendLogKey(b.key[:0], b.log.day, b.log.first)
+	b.value = b.log.append(b.value[:0])
+	b.set(batch)
+	b.log.count = 0
+}
+
+// writeCounters ends a batch, now and then with the counters.
+func (b *builder) writeCounters(batch *pebble.Batch) {
+	if b.count.pos-b.saved < countersEvery {
+		return
+	}
+	b.key = append(b.key[:0], keyCounter)
+	b.value = b.count.append(b.value[:0])
+	b.set(batch)
+	b.saved = b.count.pos
 }
 
 func (b *builder) set(batch *pebble.Batch) { must(batch.Set(b.key, b.value, nil)) }

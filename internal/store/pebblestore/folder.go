@@ -25,7 +25,7 @@ const (
 )
 
 // formatStamp says how the folder is laid out. Another one is refused.
-const formatStamp = "twofold store 1\n"
+const formatStamp = "twofold store 2\n"
 
 const smallFileBytesMax = 4096
 

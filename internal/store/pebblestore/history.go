@@ -1,10 +1,8 @@
 package pebblestore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -12,210 +10,76 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// Events implements [store.Log]. The history is by day first, so it goes from day to
-// day: a seek for the shadow, and one for the next day that has any event.
+// Events implements [store.Log].
 func (s *Store) Events(ctx context.Context, r store.EventRange) ([][]byte, error) {
-	if err := store.CheckLimit(r.Limit); err != nil {
+	c := &scan{
+		oneShadow: true, shadow: r.Key.Shadow,
+		ThingRange: store.ThingRange{
+			Thing: r.Key.Thing, Classes: []store.Class{store.ClassHistory},
+			From: r.From, To: r.To, Newest: r.Newest, Limit: r.Limit,
+		},
+	}
+	return s.scan(ctx, c)
+}
+
+// ThingEvents implements [store.Past].
+func (s *Store) ThingEvents(ctx context.Context, r store.ThingRange) ([][]byte, error) {
+	if len(r.Classes) == 0 {
+		r.Classes = []store.Class{store.ClassHistory, store.ClassLog}
+	}
+	return s.scan(ctx, &scan{ThingRange: r})
+}
+
+func (s *Store) scan(ctx context.Context, c *scan) ([][]byte, error) {
+	if err := store.CheckLimit(c.Limit); err != nil {
 		return nil, err
-	}
-	if r.From < 0 {
-		r.From = 0
-	}
-	if r.To != 0 && r.To <= r.From {
-		return nil, nil
 	}
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.exit()
-	first, last := r.From.Day(), uint32(math.MaxUint32)
-	if r.To != 0 {
-		last = (r.To - 1).Day()
+	if err := s.iterate([]byte{keyHistory}, []byte{keyHistory + 1}, c.run); err != nil {
+		return nil, fmt.Errorf("read events of %s: %w", c.Thing, err)
 	}
-	upper := []byte{keyHistory, byte(store.ClassHistory) + 1}
-	if last < math.MaxUint32 {
-		upper = appendHistoryDay(nil, store.ClassHistory, last+1)
+	if len(c.events) == 0 {
+		return nil, nil
 	}
-	c := &eventCollector{EventRange: r}
-	err := s.iterate(appendHistoryDay(nil, store.ClassHistory, first), upper, func(iter *pebble.Iterator) error {
-		if r.Newest {
-			return c.backward(iter)
-		}
-		return c.forward(iter)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read events of %s: %w", r.Key, err)
-	}
-	if err := s.durable.wait(ctx, c.newest, s.fence); err != nil {
+	if err := s.waitThing(ctx, c.Thing); err != nil {
 		return nil, err
 	}
 	return c.events, nil
 }
 
-type eventCollector struct {
-	store.EventRange
-	events [][]byte
-	newest store.Pos
-	prefix []byte
-}
-
-func (c *eventCollector) full() bool { return len(c.events) >= c.Limit }
-
-func (c *eventCollector) forward(iter *pebble.Iterator) error {
-	for ok := iter.First(); ok; {
-		day, valid := historyDay(iter.Key())
-		if !valid {
-			return errDamaged(fmt.Sprintf("key %x", iter.Key()))
-		}
-		c.prefix = appendHistoryPrefix(c.prefix[:0], store.ClassHistory, day, c.Key)
-		for ok = iter.SeekGE(c.prefix); ok && bytes.HasPrefix(iter.Key(), c.prefix); ok = iter.Next() {
-			if err := c.take(iter); err != nil {
-				return err
-			}
-			if c.full() {
-				return nil
-			}
-		}
-		if ok { // at something else of this day, or already at a later one
-			if next, valid := historyDay(iter.Key()); valid && next == day {
-				ok = day < math.MaxUint32 && iter.SeekGE(appendHistoryDay(nil, store.ClassHistory, day+1))
-			}
-		}
-	}
-	return nil
-}
-
-func (c *eventCollector) backward(iter *pebble.Iterator) error {
-	for ok := iter.Last(); ok; {
-		day, valid := historyDay(iter.Key())
-		if !valid {
-			return errDamaged(fmt.Sprintf("key %x", iter.Key()))
-		}
-		c.prefix = appendHistoryPrefix(c.prefix[:0], store.ClassHistory, day, c.Key)
-		for ok = iter.SeekLT(after(c.prefix)); ok && bytes.HasPrefix(iter.Key(), c.prefix); ok = iter.Prev() {
-			if err := c.take(iter); err != nil {
-				return err
-			}
-			if c.full() {
-				return nil
-			}
-		}
-		if ok {
-			if next, valid := historyDay(iter.Key()); valid && next == day {
-				ok = iter.SeekLT(appendHistoryDay(nil, store.ClassHistory, day))
-			}
-		}
-	}
-	return nil
-}
-
-// take keeps the event at the iterator if it is in the range of time.
-func (c *eventCollector) take(iter *pebble.Iterator) error {
-	pos, event, e, err := eventAt(iter)
-	if err != nil {
-		return err
-	}
-	if e.Time < c.From || (c.To != 0 && e.Time >= c.To) {
-		return nil
-	}
-	c.newest = max(c.newest, pos)
-	c.events = append(c.events, bytes.Clone(event))
-	return nil
-}
-
-// eventAt reads the event at the iterator, with the position of its write. The bytes
-// are the iterator's.
-func eventAt(iter *pebble.Iterator) (pos store.Pos, event []byte, e twin.Event, err error) {
-	value, err := iter.ValueAndErr()
-	if err != nil {
-		return 0, nil, e, errRead(err)
-	}
-	if pos, event, err = parseHistory(value); err == nil {
-		e, err = twin.DecodeEvent(event)
-	}
-	if err != nil {
-		return 0, nil, e, fmt.Errorf("key %x: %w", iter.Key(), err)
-	}
-	return pos, event, e, nil
-}
-
-// Feed implements [store.Log]. It ends at the durable position and never waits.
-func (s *Store) Feed(ctx context.Context, after store.Pos, limit int) ([]store.FeedEntry, error) {
-	if err := store.CheckLimit(limit); err != nil {
-		return nil, err
-	}
-	if err := s.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer s.exit()
-	end := s.durable.load()
-	if after >= end {
-		return nil, nil
-	}
-	var entries []store.FeedEntry
-	var key []byte
+// waitThing returns when all events of a thing that an iterator opened before has
+// seen are durable: the head is written with the last of them, or after it.
+func (s *Store) waitThing(ctx context.Context, thing twin.ThingName) error {
 	g := getter{db: s.db}
 	defer g.close()
-	lower := appendLogKey(nil, s.days.of(after+1), after+1)
-	err := s.iterate(lower, []byte{keyLog + 1}, func(iter *pebble.Iterator) error {
-		for ok := iter.First(); ok && len(entries) < limit; ok = iter.Next() {
-			day, pos, valid := parseLogKey(iter.Key())
-			if !valid {
-				return errDamaged(fmt.Sprintf("key %x", iter.Key()))
-			}
-			if pos > end {
-				return nil
-			}
-			value, err := iter.ValueAndErr()
-			if err != nil {
-				return errRead(err)
-			}
-			e, valid := parseLogEntry(value, day)
-			if !valid {
-				return errDamaged(fmt.Sprintf("log entry at position %d", pos))
-			}
-			if e.mark {
-				continue
-			}
-			key = appendHistoryKey(key[:0], e.class, e.day, e.key, e.seq)
-			event, err := g.event(key, pos)
-			if err != nil {
-				return err
-			}
-			entries = append(entries, store.FeedEntry{Pos: pos, Shard: e.key.Thing.Shard(), ShardSeq: e.shardSeq, Event: event})
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read feed after %d: %w", after, err)
-	}
-	return entries, nil
-}
-
-// event reads the event that the log has at a position.
-func (g *getter) event(key []byte, pos store.Pos) (event []byte, err error) {
-	ok, err := g.get(key, func(value []byte) error {
-		at, b, err := parseHistory(value)
-		if err == nil && at != pos {
-			err = errDamaged(fmt.Sprintf("event: it is of position %d", at))
-		}
-		event = bytes.Clone(b)
+	var newest store.Pos
+	ok, err := g.get(appendHeadKey(nil, thing), func(value []byte) (err error) {
+		newest, _, err = parseHead(value, thing)
 		return err
 	})
 	if err == nil && !ok {
-		err = errDamaged("event: it is missing")
+		err = errDamaged(fmt.Sprintf("head of thing %s: it is missing", thing))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("event %x at position %d: %w", key, pos, err)
+		return err
 	}
-	return event, nil
+	return s.durable.wait(ctx, newest, s.fence)
 }
 
-// Head implements [store.Log].
-func (s *Store) Head(ctx context.Context) (store.Pos, error) {
-	if err := s.enter(ctx); err != nil {
-		return 0, err
+// decodeAt reads the event at the iterator, in memory of its own.
+func decodeAt(iter *pebble.Iterator) (event []byte, e twin.Event, err error) {
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return nil, e, errRead(err)
 	}
-	defer s.exit()
-	return s.durable.load(), nil
+	if event, err = eventAt(iter.Key(), value); err == nil {
+		e, err = twin.DecodeEvent(event)
+	}
+	if err != nil {
+		return nil, e, fmt.Errorf("key %x: %w", iter.Key(), err)
+	}
+	return event, e, nil
 }

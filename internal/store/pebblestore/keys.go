@@ -163,6 +163,22 @@ func (f *fields) uvarint() uint64 {
 	return v
 }
 
+func (f *fields) varint() int64 {
+	z := f.uvarint()
+	return int64(z>>1) ^ -int64(z&1)
+}
+
+// name returns the next name.
+func (f *fields) name() string {
+	s, rest, ok := name(f.b)
+	if !ok {
+		f.fail()
+		return ""
+	}
+	f.b = rest
+	return string(s)
+}
+
 // take returns the next n bytes, in place.
 func (f *fields) take(n int) []byte {
 	if n > len(f.b) {

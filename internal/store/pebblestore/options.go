@@ -113,11 +113,14 @@ func (o *Options) engine(fs vfs.FS, f *fence) *pebble.Options {
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
 		c := pebble.UniformDBCompressionSettings(block.FastestCompression)
 		c.Name = "twofold"
-		c.Levels[len(c.Levels)-1] = block.BalancedCompression
+		c.Levels[len(c.Levels)-1] = block.GoodCompression
 		return c
 	})
 	for i := range opts.Levels {
 		opts.Levels[i].BlockSize = 16 << 10
+		if i == len(opts.Levels)-1 {
+			opts.Levels[i].BlockSize = 64 << 10
+		}
 		opts.Levels[i].IndexBlockSize = 64 << 10
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // a thing that never was costs no read
 	}

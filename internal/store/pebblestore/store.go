@@ -197,27 +197,15 @@ func (s *Store) readLogTail(c *counters) error {
 		return errLog(err)
 	}
 	defer iter.Close() //nolint:errcheck // its error is looked at below
+	r := logReader{iter: iter}
 	for ok := iter.First(); ok; ok = iter.Next() {
-		day, pos, ok := parseLogKey(iter.Key())
-		if !ok || pos <= c.pos {
-			return errLog(fmt.Errorf("key %x after position %d", iter.Key(), c.pos))
+		if err := r.read(); err != nil {
+			return errLog(err)
 		}
-		value, err := iter.ValueAndErr()
-		if err != nil {
-			return errLog(fmt.Errorf("at position %d: %w", pos, err))
+		if r.first != c.pos+1 {
+			return errLog(fmt.Errorf("it goes on with position %d after %d", r.first, c.pos))
 		}
-		e, ok := parseLogEntry(value, day)
-		if !ok {
-			return errLog(fmt.Errorf("entry at position %d", pos))
-		}
-		c.day, c.pos = day, pos
-		if e.mark {
-			continue
-		}
-		shard := e.key.Thing.Shard()
-		if c.shardSeq[shard]++; c.shardSeq[shard] != e.shardSeq {
-			return errLog(fmt.Errorf("shard %d goes on with %d in place of %d at position %d", shard, e.shardSeq, c.shardSeq[shard], pos))
-		}
+		c.day, c.pos = r.day, r.end()-1
 	}
 	if err := iter.Error(); err != nil {
 		return errLog(err)

@@ -233,15 +233,14 @@ func named(feed []store.FeedEntry) (things []twin.ThingName, keys []twin.ShadowK
 	return things, keys, nil
 }
 
-// Check reports whether a store's contents agree with each other: the sequences of
-// shards and things have no gap, the hash chains hold, heads, shadows and histories
+// Check reports whether a store's contents agree with each other: the seqs of
+// things have no gap, the hash chains hold, heads, shadows and histories
 // say what the feed says.
 func (c *Contents) Check() error {
 	things, keys, err := named(c.Feed)
 	if err != nil {
 		return err
 	}
-	var shards [twin.ShardCount]uint64
 	heads := make(map[twin.ThingName]twin.Head)
 	newest := make(map[twin.ShadowKey]twin.Seq)
 	events := make(map[twin.ShadowKey][][]byte)
@@ -252,14 +251,9 @@ func (c *Contents) Check() error {
 			return fmt.Errorf("event at %d: %w", entry.Pos, err)
 		}
 		h := heads[e.Thing]
-		shards[entry.Shard]++
 		switch {
 		case entry.Pos <= last || entry.Pos > c.Head:
 			return fmt.Errorf("position %d after %d, the head is %d", entry.Pos, last, c.Head)
-		case entry.Shard != e.Thing.Shard():
-			return fmt.Errorf("position %d: shard %d of thing %s", entry.Pos, entry.Shard, e.Thing)
-		case entry.ShardSeq != shards[entry.Shard]:
-			return fmt.Errorf("position %d: shard sequence %d, want %d", entry.Pos, entry.ShardSeq, shards[entry.Shard])
 		case e.Seq != h.Seq+1:
 			return fmt.Errorf("position %d: event %d of thing %s after %d", entry.Pos, e.Seq, e.Thing, h.Seq)
 		}

@@ -1,0 +1,236 @@
+package pebblestore
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/twofold-iot/twofold/internal/store"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// scan reads events of a thing, or of one shadow of it, in order of seq. The history
+// is by class, day, thing, shadow, seq, so it goes from day to day; on a day it reads
+// each shadow in each class, from where the range begins and no further than the
+// limit, and puts together what it found.
+type scan struct {
+	store.ThingRange
+	oneShadow bool
+	shadow    twin.ShadowName
+
+	events [][]byte
+	key    []byte
+	found  []thingEvent // on the day being read
+}
+
+type thingEvent struct {
+	seq   twin.Seq
+	bytes []byte
+}
+
+// run goes from day to day.
+func (c *scan) run(iter *pebble.Iterator) error {
+	from, to := max(c.From, 0).Day(), uint32(math.MaxUint32)
+	if c.To > 0 {
+		to = (c.To - 1).Day()
+	}
+	for from <= to {
+		step, at := c.nextDay, from
+		if c.Newest {
+			step, at = c.previousDay, to
+		}
+		day, ok, err := step(iter, at)
+		if err != nil || !ok || day < from || day > to {
+			return err
+		}
+		if err := c.readDay(iter, day); err != nil || len(c.events) >= c.Limit {
+			return err
+		}
+		switch {
+		case c.Newest && day == 0, !c.Newest && day == math.MaxUint32:
+			return nil
+		case c.Newest:
+			to = day - 1
+		default:
+			from = day + 1
+		}
+	}
+	return nil
+}
+
+// nextDay returns the first day from one on on which any class has an event.
+func (c *scan) nextDay(iter *pebble.Iterator, from uint32) (day uint32, ok bool, err error) {
+	for _, class := range c.Classes {
+		c.key = appendHistoryDay(c.key[:0], class, from)
+		if !iter.SeekGE(c.key) || !inClass(iter.Key(), class) {
+			continue
+		}
+		d, valid := historyDay(iter.Key())
+		if !valid {
+			return 0, false, errDamaged(fmt.Sprintf("key %x", iter.Key()))
+		}
+		if !ok || d < day {
+			day, ok = d, true
+		}
+	}
+	return day, ok, iter.Error()
+}
+
+// previousDay returns the last day up to one on which any class has an event.
+func (c *scan) previousDay(iter *pebble.Iterator, to uint32) (day uint32, ok bool, err error) {
+	for _, class := range c.Classes {
+		c.key = append(c.key[:0], keyHistory, byte(class)+1)
+		if to < math.MaxUint32 {
+			c.key = appendHistoryDay(c.key[:0], class, to+1)
+		}
+		if !iter.SeekLT(c.key) || !inClass(iter.Key(), class) {
+			continue
+		}
+		d, valid := historyDay(iter.Key())
+		if !valid {
+			return 0, false, errDamaged(fmt.Sprintf("key %x", iter.Key()))
+		}
+		if !ok || d > day {
+			day, ok = d, true
+		}
+	}
+	return day, ok, iter.Error()
+}
+
+func inClass(key []byte, class store.Class) bool {
+	return len(key) > 1 && key[0] == keyHistory && key[1] == byte(class)
+}
+
+// readDay adds the events of a day, as far as the limit goes.
+func (c *scan) readDay(iter *pebble.Iterator, day uint32) error {
+	c.found = c.found[:0]
+	for _, class := range c.Classes {
+		if err := c.readClass(iter, class, day); err != nil {
+			return err
+		}
+		if err := iter.Error(); err != nil {
+			return errRead(err)
+		}
+	}
+	slices.SortFunc(c.found, func(a, b thingEvent) int {
+		if (a.seq < b.seq) != c.Newest {
+			return -1
+		}
+		return 1
+	})
+	for _, e := range c.found[:min(len(c.found), c.Limit-len(c.events))] {
+		c.events = append(c.events, e.bytes)
+	}
+	return nil
+}
+
+// readClass reads the shadow that is asked for, or one after the other.
+func (c *scan) readClass(iter *pebble.Iterator, class store.Class, day uint32) error {
+	if c.oneShadow {
+		return c.readShadow(iter, class, day, c.shadow)
+	}
+	prefix := appendName(appendHistoryDay(nil, class, day), c.Thing)
+	for ok := iter.SeekGE(prefix); ok && bytes.HasPrefix(iter.Key(), prefix); {
+		_, _, key, _, valid := parseHistoryKey(iter.Key())
+		if !valid {
+			return errDamaged(fmt.Sprintf("key %x", iter.Key()))
+		}
+		if err := c.readShadow(iter, class, day, key.Shadow); err != nil {
+			return err
+		}
+		ok = iter.SeekGE(after(appendHistoryPrefix(nil, class, day, key)))
+	}
+	return nil
+}
+
+// readShadow reads one shadow on one day in one class, at most as many events as
+// are still wanted.
+func (c *scan) readShadow(iter *pebble.Iterator, class store.Class, day uint32, shadow twin.ShadowName) error {
+	prefix := appendHistoryPrefix(nil, class, day, twin.ShadowKey{Thing: c.Thing, Shadow: shadow})
+	ok, err := c.enter(iter, prefix, day)
+	step := iter.Next
+	if c.Newest {
+		step = iter.Prev
+	}
+	for n := c.Limit - len(c.events); n > 0 && ok && err == nil && bytes.HasPrefix(iter.Key(), prefix); n-- {
+		var event []byte
+		var e twin.Event
+		if event, e, err = decodeAt(iter); err != nil {
+			return err
+		}
+		if !c.Holds(e.Seq, e.Time) { // the range has ended: time does not step back in a thing
+			return nil
+		}
+		c.found = append(c.found, thingEvent{e.Seq, event})
+		ok = step()
+	}
+	return err
+}
+
+// enter goes to where the range begins among the events with a prefix.
+func (c *scan) enter(iter *pebble.Iterator, prefix []byte, day uint32) (ok bool, err error) {
+	if c.Newest {
+		end := after(prefix)
+		if c.To != 0 && (c.To-1).Day() == day {
+			if end, err = c.bisect(iter, prefix, c.To); err != nil {
+				return false, err
+			}
+		}
+		if c.After != 0 {
+			if key := appendOrdered(bytes.Clone(prefix), uint64(c.After)); bytes.Compare(key, end) < 0 {
+				end = key
+			}
+		}
+		return iter.SeekLT(end), nil
+	}
+	start := prefix
+	if c.From > 0 && c.From.Day() == day {
+		if start, err = c.bisect(iter, prefix, c.From); err != nil {
+			return false, err
+		}
+	}
+	if c.After != 0 {
+		if key := appendOrdered(bytes.Clone(prefix), uint64(c.After)+1); bytes.Compare(key, start) > 0 {
+			start = key
+		}
+	}
+	return iter.SeekGE(start), nil
+}
+
+// bisect returns the key with a prefix from which on the events are of a time or
+// later. A day may have many events; their times rise with their seqs.
+func (c *scan) bisect(iter *pebble.Iterator, prefix []byte, t twin.Time) ([]byte, error) {
+	end := after(prefix)
+	if !iter.SeekLT(end) || !bytes.HasPrefix(iter.Key(), prefix) {
+		return end, iter.Error()
+	}
+	var low, high uint64 // the answer is in low … high, as a seq
+	_, _, _, last, ok := parseHistoryKey(iter.Key())
+	if !ok {
+		return nil, errDamaged(fmt.Sprintf("key %x", iter.Key()))
+	}
+	for high = uint64(last) + 1; low < high; {
+		middle := low + (high-low)/2
+		c.key = appendOrdered(append(c.key[:0], prefix...), middle)
+		if !iter.SeekGE(c.key) || bytes.Compare(iter.Key(), end) >= 0 {
+			if err := iter.Error(); err != nil {
+				return nil, errRead(err)
+			}
+			high = middle // the last one is before it
+			continue
+		}
+		_, e, err := decodeAt(iter)
+		if err != nil {
+			return nil, err
+		}
+		if e.Time < t {
+			low = uint64(e.Seq) + 1
+		} else {
+			high = middle
+		}
+	}
+	return appendOrdered(bytes.Clone(prefix), low), nil
+}
