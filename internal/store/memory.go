@@ -25,6 +25,7 @@ type Memory struct {
 	events  map[memoryEventKey][]memoryEvent
 	feed    []FeedEntry
 	records map[memoryRecordKey]twin.Record
+	samples memorySamples
 }
 
 type memoryShadow struct {

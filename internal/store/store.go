@@ -212,6 +212,7 @@ type Store interface {
 	Log
 	Past
 	Records
+	Samples
 	// Space tells how much room there is; it is cheap enough to be asked often.
 	Space() Space
 	// Fenced is closed after an I/O error that stops all commits; Fault then says

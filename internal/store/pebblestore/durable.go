@@ -31,6 +31,20 @@ func (d *durable) advance(pos store.Pos) {
 	}
 }
 
+// reach is advance for several goroutines that sync: the newest counts.
+func (d *durable) reach(pos store.Pos) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if pos <= d.pos {
+		return
+	}
+	d.pos = pos
+	if d.wake != nil {
+		close(d.wake)
+		d.wake = nil
+	}
+}
+
 // wait returns when pos is durable. What a fenced store never synced stays
 // unseen: then, and when the caller gives up, the error is of kind KindUnavailable.
 func (d *durable) wait(ctx context.Context, pos store.Pos, f *fence) error {

@@ -28,6 +28,7 @@ type Store struct {
 
 	build      builder
 	days       days
+	samples    samples
 	applyQueue chan *commit
 	syncQueue  chan *commit
 	durable    durable
@@ -162,6 +163,9 @@ func (s *Store) recover(recorded store.Pos) error {
 		return errLog(fmt.Errorf("it ends at position %d, but position %d was durable", c.pos, recorded))
 	}
 	if err := s.readDays(c); err != nil {
+		return err
+	}
+	if err := s.readRowCounter(); err != nil {
 		return err
 	}
 	s.durable.pos = c.pos

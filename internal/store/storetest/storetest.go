@@ -50,6 +50,7 @@ func run(t *testing.T, subjectOf func(t *testing.T) *subject) {
 		{"classes", testClasses},
 		{"the past of things", testPast},
 		{"feed", testFeed},
+		{"samples", testSamples},
 		{"invalid mutations", testInvalid},
 		{"invalid limits", testLimits},
 		{"memory belongs to the caller", testOwnership},

@@ -1,0 +1,342 @@
+package pebblestore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/twofold-iot/twofold/internal/store"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// Telemetry goes past the commits: its rows take no position and have no order with
+// events. They share the log on disk, its syncs and the fence.
+
+// samples gives rows their numbers and knows which of them are synced.
+type samples struct {
+	// mu makes the numbers rise in the order in which rows become visible: whoever
+	// deletes the rows up to one it has seen, deletes none it has not.
+	mu      sync.Mutex
+	number  store.RowNumber
+	asked   store.RowNumber // a sync has been asked for up to this one
+	synced  durable         // … and is done, up to this one
+	key     []byte
+	value   []byte
+	highest []byte
+}
+
+// AppendRows implements [store.SampleWriter].
+func (s *Store) AppendRows(ctx context.Context, rows []store.SampleRow, sync bool) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.exit()
+	if err := s.space.check(); err != nil {
+		return err
+	}
+	batch, last, err := s.applyRows(rows, sync)
+	if err != nil || !sync {
+		return err
+	}
+	if !s.opts.NoSync {
+		if err := batch.SyncWait(); err != nil {
+			s.fence.trip(fmt.Errorf("sync the log: %w", err))
+			return s.fence.fault()
+		}
+	}
+	s.samples.synced.reach(store.Pos(last))
+	// An error here would be about the batch's memory.
+	_ = batch.Close()
+	return nil
+}
+
+// applyRows makes rows visible. With sync set the batch is to be waited for.
+func (s *Store) applyRows(rows []store.SampleRow, sync bool) (batch *pebble.Batch, last store.RowNumber, err error) {
+	size := 64
+	for i := range rows {
+		size += len(rows[i].Values) + len(rows[i].Thing) + 40
+	}
+	m := &s.samples
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	batch = s.db.NewBatchWithSize(size)
+	for i := range rows {
+		r := &rows[i]
+		m.number++
+		m.key = appendRowKey(m.key[:0], r.Thing, m.number)
+		m.value = appendRow(m.value[:0], r)
+		must(batch.Set(m.key, m.value, nil))
+	}
+	m.highest = binary.AppendUvarint(m.highest[:0], uint64(m.number))
+	must(batch.Set([]byte{keyRowCounter}, m.highest, nil))
+	if sync && !s.opts.NoSync {
+		err = s.db.ApplyNoSyncWait(batch, pebble.Sync)
+	} else {
+		err = s.db.Apply(batch, pebble.NoSync)
+	}
+	if err != nil {
+		s.fence.trip(fmt.Errorf("write telemetry to the log: %w", err))
+		return nil, 0, s.fence.fault()
+	}
+	if sync {
+		m.asked = m.number
+	}
+	return batch, m.number, nil
+}
+
+// waitRows returns when the rows that an iterator opened before has seen, and that
+// came with a sync, are synced.
+func (s *Store) waitRows(ctx context.Context, newest store.RowNumber) error {
+	s.samples.mu.Lock()
+	newest = min(newest, s.samples.asked)
+	s.samples.mu.Unlock()
+	return s.samples.synced.wait(ctx, store.Pos(newest), s.fence)
+}
+
+// readRowCounter carries the numbers of rows on from where they were.
+func (s *Store) readRowCounter() error {
+	g := getter{db: s.db}
+	defer g.close()
+	_, err := g.get([]byte{keyRowCounter}, func(value []byte) error {
+		f := fields{b: value}
+		s.samples.number = store.RowNumber(f.uvarint())
+		if f.bad || len(f.b) != 0 {
+			return errDamaged("the counter of telemetry rows")
+		}
+		return nil
+	})
+	if err != nil {
+		return errLog(err)
+	}
+	return nil
+}
+
+// Fold implements [store.SampleWriter].
+func (s *Store) Fold(ctx context.Context, f store.SampleFold) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.exit()
+	if err := s.space.check(); err != nil {
+		return err
+	}
+	batch := s.db.NewBatch()
+	var key []byte
+	if f.Through != 0 {
+		must(batch.DeleteRange(appendRowKey(nil, f.Thing, 0), appendRowKey(nil, f.Thing, f.Through+1), nil))
+	}
+	for i := range f.Columns {
+		c := &f.Columns[i]
+		key = appendColumnKey(key[:0], f.Thing, c)
+		if c.Data == nil {
+			must(batch.Delete(key, nil))
+			continue
+		}
+		must(batch.Set(key, c.Data, nil))
+	}
+	for _, info := range f.Infos {
+		key = appendSeriesKey(key[:0], f.Thing, info.Series)
+		must(batch.Set(key, info.Data, nil))
+	}
+	if batch.Empty() {
+		return nil
+	}
+	return s.applyUnsynced(batch, "fold telemetry")
+}
+
+// DropColumns implements [store.SampleWriter].
+func (s *Store) DropColumns(ctx context.Context, class store.SampleClass, before uint32) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.exit()
+	batch := s.db.NewBatch()
+	must(batch.DeleteRange([]byte{keyColumn, byte(class)}, appendColumnDay(nil, class, before), nil))
+	return s.applyUnsynced(batch, "drop telemetry")
+}
+
+func (s *Store) applyUnsynced(batch *pebble.Batch, what string) error {
+	if err := s.db.Apply(batch, pebble.NoSync); err != nil {
+		s.fence.trip(fmt.Errorf("%s: %w", what, err))
+		return s.fence.fault()
+	}
+	_ = batch.Close() // an error here would be about its memory
+	return nil
+}
+
+// Rows implements [store.SampleReader].
+func (s *Store) Rows(ctx context.Context, thing twin.ThingName, after store.RowNumber, limit int) ([]store.SampleRow, error) {
+	if err := store.CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.exit()
+	if after == math.MaxUint64 {
+		return nil, nil
+	}
+	var rows []store.SampleRow
+	err := s.iterate(appendRowKey(nil, thing, after+1), afterRows(thing), func(iter *pebble.Iterator) error {
+		for ok := iter.First(); ok && len(rows) < limit; ok = iter.Next() {
+			_, number, valid := parseRowKey(iter.Key())
+			value, err := iter.ValueAndErr()
+			if err != nil {
+				return errRead(err)
+			}
+			r, ok := parseRow(value)
+			if !valid || !ok {
+				return errDamaged(fmt.Sprintf("telemetry row %x", iter.Key()))
+			}
+			r.Thing, r.Number = thing, number
+			rows = append(rows, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read telemetry of %s: %w", thing, err)
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	return rows, s.waitRows(ctx, rows[len(rows)-1].Number)
+}
+
+// RowThings implements [store.SampleReader].
+func (s *Store) RowThings(ctx context.Context, after twin.ThingName, limit int) (things []twin.ThingName, err error) {
+	if err := store.CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.exit()
+	lower := []byte{keyRow}
+	if after != "" {
+		lower = afterRows(after)
+	}
+	err = s.iterate(lower, []byte{keyRow + 1}, func(iter *pebble.Iterator) error {
+		for ok := iter.First(); ok && len(things) < limit; {
+			thing, _, valid := parseRowKey(iter.Key())
+			if !valid {
+				return errDamaged(fmt.Sprintf("telemetry row %x", iter.Key()))
+			}
+			things = append(things, thing)
+			ok = iter.SeekGE(afterRows(thing))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list things with telemetry: %w", err)
+	}
+	return things, nil
+}
+
+// Columns implements [store.SampleReader]. The keys are by day first: one seek a day.
+func (s *Store) Columns(ctx context.Context, r store.ColumnRange) (columns []store.Column, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.exit()
+	r.From = max(r.From, 0)
+	r.To = min(r.To, math.MaxUint32*dayMillis) // as far as keys go
+	if r.To <= r.From {
+		return nil, nil
+	}
+	upper := after(appendColumnDay(nil, r.Class, (r.To - 1).Day()))
+	err = s.iterate(appendColumnDay(nil, r.Class, r.From.Day()), upper, func(iter *pebble.Iterator) error {
+		c := columnCollector{ColumnRange: r}
+		err := c.run(iter)
+		columns = c.columns
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read telemetry of %s: %w", r.Thing, err)
+	}
+	return columns, nil
+}
+
+type columnCollector struct {
+	store.ColumnRange
+	columns []store.Column
+	prefix  []byte
+}
+
+func (c *columnCollector) run(iter *pebble.Iterator) error {
+	for ok := iter.First(); ok; {
+		day, valid := columnDay(iter.Key())
+		if !valid {
+			return errDamaged(fmt.Sprintf("key %x", iter.Key()))
+		}
+		c.prefix = appendColumnPrefix(c.prefix[:0], c.Class, day, c.Thing, c.Series, c.Level)
+		for ok = iter.SeekGE(c.prefix); ok && bytes.HasPrefix(iter.Key(), c.prefix); ok = iter.Next() {
+			if err := c.take(iter, day); err != nil {
+				return err
+			}
+		}
+		if !ok {
+			break
+		}
+		if next, valid := columnDay(iter.Key()); valid && next == day {
+			ok = day < math.MaxUint32 && iter.SeekGE(appendColumnDay(nil, c.Class, day+1))
+		}
+	}
+	return nil
+}
+
+func (c *columnCollector) take(iter *pebble.Iterator, day uint32) error {
+	ms, rest, ok := ordered(iter.Key()[len(c.prefix):])
+	if !ok || len(rest) != 0 || ms >= dayMillis {
+		return errDamaged(fmt.Sprintf("key %x", iter.Key()))
+	}
+	start := twin.Time(int64(day)*dayMillis + int64(ms))
+	if start < c.From || start >= c.To {
+		return nil
+	}
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return errRead(err)
+	}
+	c.columns = append(c.columns, store.Column{
+		Class: c.Class, Level: c.Level, Series: c.Series, Start: start, Data: append([]byte{}, value...),
+	})
+	return nil
+}
+
+// SeriesOf implements [store.SampleReader].
+func (s *Store) SeriesOf(ctx context.Context, thing twin.ThingName) (infos []store.SeriesInfo, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.exit()
+	prefix := appendName([]byte{keySeries}, thing)
+	err = s.iterate(prefix, after(prefix), func(iter *pebble.Iterator) error {
+		for ok := iter.First(); ok; ok = iter.Next() {
+			metric, rest, valid := name(iter.Key()[len(prefix):])
+			if !valid || len(rest) != 1 {
+				return errDamaged(fmt.Sprintf("key %x", iter.Key()))
+			}
+			value, err := iter.ValueAndErr()
+			if err != nil {
+				return errRead(err)
+			}
+			infos = append(infos, store.SeriesInfo{
+				Series: store.Series{Metric: twin.MetricName(metric), Type: twin.ValueType(rest[0])},
+				Data:   append([]byte{}, value...),
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list series of %s: %w", thing, err)
+	}
+	return infos, nil
+}
