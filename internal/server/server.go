@@ -106,7 +106,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	s.stopNoting = stopNoting
 	s.noting.Go(func() { s.things.Run(noting) })
 	if s.broker, err = mqtt.Open(log, mqtt.Options{
-		Handler: topics{s.aws, device.New(log, s.engine)}, Presence: presence{s.things},
+		Handler: topics{s.aws, device.New(log, s.engine, device.Options{})}, Presence: presence{s.things},
 		Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
 		SessionExpiryMax: c.MQTT.SessionExpiryMax, QueueLenMax: c.MQTT.QueueLenMax,
 	}); err != nil {

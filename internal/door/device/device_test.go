@@ -71,14 +71,14 @@ func publish(d *device.Door, topic, payload string) (taken bool, err error) {
 
 func TestDoor(t *testing.T) {
 	f := newFake()
-	d := device.New(quiet, f)
+	d := device.New(quiet, f, device.Options{})
 	if taken, err := publish(d, "twins/pump-7/events", `{"type":"error","message":"hot"}`); !taken || err != nil {
 		t.Fatalf("%v %v", taken, err)
 	}
 	if f.entries[0].IfExists || f.entries[0].Event.Kind != twin.EventReported {
 		t.Errorf("%+v: a device's own event makes its twin", f.entries[0])
 	}
-	for _, topic := range []string{"twins/pump-7", "twins/a/b/events", "twin/a/events", "twins/a/events/x", "plain"} {
+	for _, topic := range []string{"twins/pump-7", "twins/a/b/events", "twin/a/events", "twins/a/events/x", "twins/a/telemetry", "plain"} {
 		if taken, _ := publish(d, topic, `{}`); taken {
 			t.Errorf("took %s", topic)
 		}

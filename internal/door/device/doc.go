@@ -1,7 +1,8 @@
 // Package device is what devices and Twofold say to each other over MQTT beside the
 // AWS contract: the topics twins/{thing}/…, and which things are connected.
 //
-// [Door] takes the messages; [Tracker] follows who is there.
+// [Door] takes the messages, events and telemetry; a [Pattern] names further topics
+// that carry telemetry; [Tracker] follows who is there.
 package device
 
 import "github.com/twofold-iot/twofold/twin"

@@ -9,17 +9,29 @@ import (
 // prefix begins the topics of this door.
 const prefix = "twins/"
 
-// eventsTopic returns the thing of a topic twins/{thing}/events.
-func eventsTopic(topic string) (twin.ThingName, bool) {
+// ownKind is what a topic of this door is for.
+type ownKind uint8
+
+const (
+	topicOther ownKind = iota
+	topicEvents
+	topicTelemetry
+)
+
+// ownTopic returns the thing of a topic twins/{thing}/events or twins/{thing}/telemetry.
+func ownTopic(topic string) (twin.ThingName, ownKind) {
 	rest, ok := strings.CutPrefix(topic, prefix)
 	if !ok {
-		return "", false
+		return "", topicOther
 	}
-	thing, ok := strings.CutSuffix(rest, "/events")
-	if !ok || strings.Contains(thing, "/") {
-		return "", false
+	thing, what, ok := strings.Cut(rest, "/")
+	switch {
+	case ok && what == "events":
+		return twin.ThingName(thing), topicEvents
+	case ok && what == "telemetry":
+		return twin.ThingName(thing), topicTelemetry
 	}
-	return twin.ThingName(thing), true
+	return "", topicOther
 }
 
 // ThingOf returns the thing that a client stands for when it uses a topic or filter:

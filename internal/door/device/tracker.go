@@ -38,6 +38,8 @@ type Tracker struct {
 	room   chan struct{} // holds a token for each event on its way
 	wake   chan struct{}
 	now    func() time.Time
+	// patterns are the topics that carry telemetry by configuration.
+	patterns patterns
 
 	mu     sync.Mutex
 	things map[twin.ThingName]*present
@@ -55,10 +57,11 @@ type present struct {
 }
 
 // NewTracker returns a tracker in which nobody is connected. Its events are written
-// while [Tracker.Run] runs.
-func NewTracker(log *slog.Logger, e Engine, now func() time.Time) *Tracker {
+// while [Tracker.Run] runs. A client that uses a topic of one of the patterns stands
+// for the thing it names, too.
+func NewTracker(log *slog.Logger, e Engine, now func() time.Time, patterns ...Pattern) *Tracker {
 	return &Tracker{
-		log: log, now: now, engine: e, things: make(map[twin.ThingName]*present),
+		log: log, now: now, patterns: patterns, engine: e, things: make(map[twin.ThingName]*present),
 		room: make(chan struct{}, notesMax), wake: make(chan struct{}, 1),
 	}
 }
@@ -167,6 +170,9 @@ func (t *Tracker) Begin(client string) *Visit {
 // Uses says that the client uses a topic or filter.
 func (v *Visit) Uses(topic string) {
 	thing, ok := ThingOf(topic)
+	if !ok {
+		thing, _, ok = v.tracker.patterns.match(topic)
+	}
 	if !ok {
 		return
 	}
