@@ -96,6 +96,9 @@ const (
 	DoorMQTT Door = 1 // MQTT, any transport
 	DoorAWS  Door = 2 // the AWS HTTP data plane
 	DoorREST Door = 3 // the REST API
+	// DoorCloud: the shadow lives in the service of AWS, whose documents are ingested. The
+	// patch of such an event is the whole state, see [Event.SetMirrored].
+	DoorCloud Door = 4
 )
 
 // String returns the door's name.
@@ -107,6 +110,8 @@ func (d Door) String() string {
 		return "aws"
 	case DoorREST:
 		return "rest"
+	case DoorCloud:
+		return "cloud"
 	}
 	return fmt.Sprintf("door-%d", uint8(d))
 }
@@ -143,7 +148,8 @@ type Event struct {
 	Computed     []byte
 	Correlation  string // clientToken, or the correlation id of the caller
 
-	// What the kinds that are not of a shadow say.
+	// What the kinds that are not of a shadow say; Data, and with a warning Severity and
+	// Message, of a mirrored shadow too.
 	Type     string // "error", "ota", …; the reason of a disconnect
 	Severity Severity
 	Message  string

@@ -19,6 +19,9 @@ var foldLimits = Limits{DocumentBytesMax: math.MaxInt32, DepthMax: 4096, TokenBy
 // nothing.
 func Fold(prev *Shadow, ev *Event) (*Shadow, error) {
 	key := ShadowKey{ev.Thing, ev.Shadow}
+	if ev.Kind == EventUpdated && ev.Mirrored() {
+		return MirroredState(ev)
+	}
 	var c *Change
 	var err error
 	switch ev.Kind {
@@ -43,6 +46,9 @@ func Fold(prev *Shadow, ev *Event) (*Shadow, error) {
 
 // RecordedState returns the shadow that an EventRecorded holds.
 func RecordedState(ev *Event) (*Shadow, error) {
+	if ev.Mirrored() {
+		return MirroredState(ev)
+	}
 	req, err := parsePatch(ev.Patch)
 	if err != nil {
 		return nil, fmt.Errorf("recorded state %d of %s: %w", ev.Seq, ev.Thing, err)
@@ -60,10 +66,7 @@ func RecordedState(ev *Event) (*Shadow, error) {
 }
 
 func parsePatch(patch []byte) (*Request, error) {
-	body := make([]byte, 0, len(patch)+10)
-	body = append(body, `{"state":`...)
-	body = append(body, patch...)
-	return ParseRequest(append(body, '}'), foldLimits)
+	return ParseRequest(wrapState(patch), foldLimits)
 }
 
 // PatchTouches reports whether a patch changes what is at a dotted path such as

@@ -12,6 +12,7 @@ const (
 	RecordRetained    RecordKind = 4 // retained message, by topic
 	RecordIdempotency RecordKind = 5 // answer to an HTTP Idempotency-Key
 	RecordTwin        RecordKind = 6 // attributes of a twin, by thing
+	RecordMirror      RecordKind = 7 // what is known of a mirrored shadow, see [MirrorHead]
 )
 
 // Revision is the log position at which a record was last written.

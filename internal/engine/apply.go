@@ -32,6 +32,10 @@ func (c *committer) apply(g *group, j *job) {
 		return
 	}
 	s := j.thing.find(j.update.Key.Shadow)
+	if j.mirror != nil {
+		c.mirror(g, j, s)
+		return
+	}
 	if c.repeated(g, j) {
 		return
 	}
@@ -53,12 +57,8 @@ func (c *committer) pin(j *job) {
 
 // change applies the request to the working shadow.
 func (c *committer) change(j *job, s *shadow) (*twin.Change, error) {
-	if s.tree == nil && s.doc != nil {
-		tree, err := twin.DecodeShadow(s.doc)
-		if err != nil {
-			return nil, fmt.Errorf("read shadow %s: %w", j.update.Key, err)
-		}
-		s.tree = tree
+	if _, err := s.decoded(j.update.Key); err != nil {
+		return nil, err
 	}
 	u := &j.update
 	now := c.engine.commitTime()
@@ -71,36 +71,43 @@ func (c *committer) change(j *job, s *shadow) (*twin.Change, error) {
 // record turns an accepted change into a mutation and makes it the working state.
 func (c *committer) record(g *group, j *job, s *shadow, change *twin.Change) {
 	t := j.thing
-	c.scratch = change.Current.AppendBinary(c.scratch[:0])
-	doc := bytes.Clone(c.scratch) // of its exact size: it stays in the cache
-	seq := t.head.Seq + 1
-	day := change.Time.Day()
 	ev := twin.Event{
-		Thing: t.name, Shadow: s.name, Seq: seq, Kind: change.Kind,
+		Thing: t.name, Shadow: s.name, Seq: t.head.Seq + 1, Kind: change.Kind,
 		Version: change.Current.Version, Time: change.Time,
 		Origin: j.update.Origin, Patch: change.Patch(), Model: t.attributes.Model,
 		Correlation: j.update.Request.ClientToken,
 	}
-	info := store.ShadowInfo{Seq: seq, SinceSnapshot: s.info.SinceSnapshot + 1, SnapshotDay: s.info.SnapshotDay}
+	m := c.keep(g, j, s, change, &ev)
+	if j.update.IdempotencyKey != "" {
+		w := c.remember(j, change)
+		m.Records = append(m.Records, w)
+		g.bytes += len(w.Key) + len(w.Value)
+	}
+}
+
+// keep adds the mutation of a change with its event, and makes it the working state.
+func (c *committer) keep(g *group, j *job, s *shadow, change *twin.Change, ev *twin.Event) *store.Mutation {
+	c.scratch = change.Current.AppendBinary(c.scratch[:0])
+	doc := bytes.Clone(c.scratch) // of its exact size: it stays in the cache
+	day := ev.Time.Day()
+	info := store.ShadowInfo{Seq: ev.Seq, SinceSnapshot: s.info.SinceSnapshot + 1, SnapshotDay: s.info.SnapshotDay}
 	if s.info.Seq == 0 || day != s.info.SnapshotDay || info.SinceSnapshot >= snapshotEvery {
 		ev.Snapshot = doc
 		info.SinceSnapshot, info.SnapshotDay = 0, day
 	}
-	m := c.link(g, j, &ev)
+	m := c.link(g, j, ev)
 	m.Shadow, m.Doc, m.Live, m.Info = s.name, doc, change.Current.Exists(), info
 	if p := c.engine.opts.Publisher; p != nil {
 		if j.outgoing = p.Stage(change); j.outgoing != nil {
 			m.Records = j.outgoing.Records()
 		}
 	}
-	if j.update.IdempotencyKey != "" {
-		m.Records = append(m.Records, c.remember(j, change))
-	}
 	g.bytes += len(m.Event) + len(doc) + recordsBytes(m.Records)
 	j.shadow, j.doc = s, doc
 	j.result = twin.Result{Change: change, Version: change.Version}
-	c.cache.grow(t, int64(len(doc)-len(s.doc)))
+	c.cache.grow(j.thing, int64(len(doc)-len(s.doc)))
 	s.doc, s.info, s.tree = doc, info, change.Current
+	return m
 }
 
 // link adds the mutation of an event to a group and the event to its thing's chain.

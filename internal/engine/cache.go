@@ -29,6 +29,9 @@ type shadow struct {
 	doc  []byte // working; nil: never existed
 	info store.ShadowInfo
 	tree *twin.Shadow // doc decoded; dropped when a group with this shadow is settled
+	// mirror is working too: what is known of a shadow that lives in the cloud; nil: not
+	// looked up.
+	mirror *mirrored
 
 	durable []byte // guarded by cache.mu
 }

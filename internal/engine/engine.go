@@ -157,14 +157,21 @@ func (e *Engine) commitTime() twin.Time {
 // committer, in version order within a shadow, after the change is durable and
 // before its messages are delivered; it must not block.
 func (e *Engine) Submit(u twin.Update, done func(twin.Result)) error {
-	if !u.Key.Thing.Valid() {
-		return twin.NewError(twin.KindInvalid, fmt.Sprintf("Invalid thing name: %q", u.Key.Thing))
-	}
-	if u.Key.Shadow != "" && !u.Key.Shadow.Valid() {
-		return twin.NewError(twin.KindInvalid, fmt.Sprintf("Invalid shadow name: %q", u.Key.Shadow))
+	if err := checkKey(u.Key); err != nil {
+		return err
 	}
 	j := &job{update: u, done: done, mutation: -1}
 	return e.committer(u.Key.Thing.Shard()).queue.put(j)
+}
+
+func checkKey(key twin.ShadowKey) error {
+	if !key.Thing.Valid() {
+		return twin.NewError(twin.KindInvalid, fmt.Sprintf("Invalid thing name: %q", key.Thing))
+	}
+	if key.Shadow != "" && !key.Shadow.Valid() {
+		return twin.NewError(twin.KindInvalid, fmt.Sprintf("Invalid shadow name: %q", key.Shadow))
+	}
+	return nil
 }
 
 // WriteRecords queues record writes that belong to no twin (a retained message, a

@@ -15,6 +15,8 @@ type job struct {
 	entry     *twin.Entry // to be appended; update.Key names the thing
 	entryDone func(twin.EntryResult)
 
+	mirror *mirrorJob // a document of the cloud; update names the shadow
+
 	records     []twin.RecordWrite
 	recordsDone func(error)
 

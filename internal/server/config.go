@@ -15,6 +15,7 @@ type Config struct {
 	TLS      TLSConfig
 	Shadow   ShadowConfig
 	Engine   EngineConfig
+	Ingest   IngestConfig
 	Log      LogConfig
 	StopTime time.Duration // longest graceful stop
 }
@@ -60,6 +61,12 @@ type ShadowConfig struct {
 type EngineConfig struct {
 	QueueLenMax   int
 	CacheBytesMax int64
+}
+
+// IngestConfig is about what a cloud sends.
+type IngestConfig struct {
+	// ConfirmDestinations: confirm destinations of AWS IoT rules without asking.
+	ConfirmDestinations bool
 }
 
 // LogConfig is about the log on standard error.
@@ -128,6 +135,7 @@ func (c *Config) settings() []setting {
 		{"shadow.in_flight_max", "", "most unanswered requests of one thing by the AWS contract, which has 10; 0: no limit", intValue{&c.Shadow.InFlightMax, 0, 1 << 16}},
 		{"engine.queue_len_max", "", "updates waiting for each committer before callers are told that the queue is full", intValue{&c.Engine.QueueLenMax, 16, 1 << 20}},
 		{"engine.cache_bytes_max", "", "memory for cached shadows, in bytes or as 64MiB", bytesValue{&c.Engine.CacheBytesMax, 1 << 20, 1 << 40}},
+		{"ingest.confirm_destinations", "", "confirm destinations of AWS IoT rules without asking; else the address that does is logged", (*boolValue)(&c.Ingest.ConfirmDestinations)},
 		{"log.level", "log-level", "least level that is logged: `debug|info|warn|error`", choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},
 		{"log.format", "log-format", "log lines as `text|json`", choiceValue{&c.Log.Format, []string{"text", "json"}}},
 		{"stop_timeout", "", "longest graceful stop", durationValue{&c.StopTime, 100 * time.Millisecond, time.Minute}},

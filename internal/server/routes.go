@@ -20,10 +20,14 @@ const bodyRoom = 64 << 10
 func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 	aws := s.aws.Handler()
 	managed := twins{s.engine}
+	var confirm *http.Client
+	if s.config.Ingest.ConfirmDestinations {
+		confirm = &http.Client{}
+	}
 	api := rest.New(s.log, s.engine, rest.Options{
 		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
 		Feed: restFeed{s.feed, feedLog{s.store}}, Past: history.New(pastStore{s.store}, managed), Twins: managed,
-		Connected: s.things.Connected,
+		Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
 	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -34,6 +34,22 @@ func (v *listValue) Set(text string) error {
 }
 func (v *listValue) String() string { return strings.Join(*v, ",") }
 
+// boolValue is true or false.
+type boolValue bool
+
+func (v *boolValue) Set(text string) error {
+	switch text {
+	case "true":
+		*v = true
+	case "false":
+		*v = false
+	default:
+		return fmt.Errorf("%q is neither true nor false", text)
+	}
+	return nil
+}
+func (v *boolValue) String() string { return strconv.FormatBool(bool(*v)) }
+
 type intValue struct {
 	p        *int
 	min, max int

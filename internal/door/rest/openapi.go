@@ -106,6 +106,11 @@ func (doc *openAPI) operation(r *route) *operation {
 			Name: "id", In: "path", Description: "name of the thing", Required: true, Schema: schemaOf(reflect.TypeFor[twin.ThingName](), nil),
 		})
 	}
+	if strings.Contains(r.path, "{shadow}") {
+		p := doc.parameter("shadow", "path")
+		p.Required = true
+		op.Parameters = append(op.Parameters, p)
+	}
 	for _, name := range r.query {
 		op.Parameters = append(op.Parameters, doc.parameter(name, "query"))
 	}
@@ -169,35 +174,36 @@ func parameters() map[string]about {
 	number := schema{Type: "integer", Minimum: &one}
 	boolean := schema{Type: "string", Enum: []string{"true", "false"}}
 	return map[string]about{
-		"shadow":          {"name of a named shadow; without it the classic one", text},
-		"allShadows":      {"of all shadows of the thing", boolean},
-		"whole":           {"delete all shadows, model and tags, not one shadow", boolean},
-		"model":           {"only things that have this model", text},
-		"thing":           {"only these things; may be repeated or hold several with commas", text},
-		"limit":           {"at most so many entries", number},
-		"cursor":          {"where the page before ended, as it said; with all else as it was", text},
-		"at":              {"the state at this time", when},
-		"version":         {"the state with this version; the newest, if versions started again", number},
-		"history":         {"false leaves the history out", boolean},
-		"from":            {"from this time on; for diff also a version such as v12", text},
-		"to":              {"before this time; for diff the time itself, or a version such as v12", text},
-		"fromVersion":     {"from this version on", number},
-		"toVersion":       {"up to this version", number},
-		"order":           {"newest or oldest first", schema{Type: "string", Enum: []string{"newest", "oldest"}}},
-		"form":            {"the states, or the patches as they were sent", schema{Type: "string", Enum: []string{asStates, asPatches}}},
-		"format":          {"of the answer", schema{Type: "string", Enum: []string{asJSON, asNDJSON, asCSV}}},
-		"kind":            {"only these kinds of event: " + strings.Join(twin.EventKindNames(), ", ") + "; may be repeated or hold several with commas", text},
-		"severity":        {"at least this severity", schema{Type: "string", Enum: []string{"info", "warning", "error", "critical"}}},
-		"type":            {"only events of this type", text},
-		"text":            {"only events with this text in them", text},
-		"correlation":     {"only events with this correlation id", text},
-		"path":            {"a value in the shadow, such as reported.temperature", text},
-		"minInterval":     {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},
-		"after":           {"begin after this event id; 0 is the oldest event that is kept", text},
-		"If-Match":        {`the version that the shadow must have, such as "v3"`, text},
-		"If-None-Match":   {"answer 304 if the shadow has this version still", text},
-		"Idempotency-Key": {"a request that is repeated with the same key has one effect", text},
-		"Last-Event-ID":   {"id of the last event that was received", text},
+		"shadow":            {"name of a named shadow; without it the classic one", text},
+		"allShadows":        {"of all shadows of the thing", boolean},
+		"whole":             {"delete all shadows, model and tags, not one shadow", boolean},
+		"model":             {"only things that have this model", text},
+		"thing":             {"only these things; may be repeated or hold several with commas", text},
+		"limit":             {"at most so many entries", number},
+		"cursor":            {"where the page before ended, as it said; with all else as it was", text},
+		"at":                {"the state at this time", when},
+		"version":           {"the state with this version; the newest, if versions started again", number},
+		"history":           {"false leaves the history out", boolean},
+		"from":              {"from this time on; for diff also a version such as v12", text},
+		"to":                {"before this time; for diff the time itself, or a version such as v12", text},
+		"fromVersion":       {"from this version on", number},
+		"toVersion":         {"up to this version", number},
+		"order":             {"newest or oldest first", schema{Type: "string", Enum: []string{"newest", "oldest"}}},
+		"form":              {"the states, or the patches as they were sent", schema{Type: "string", Enum: []string{asStates, asPatches}}},
+		"format":            {"of the answer", schema{Type: "string", Enum: []string{asJSON, asNDJSON, asCSV}}},
+		"kind":              {"only these kinds of event: " + strings.Join(twin.EventKindNames(), ", ") + "; may be repeated or hold several with commas", text},
+		"severity":          {"at least this severity", schema{Type: "string", Enum: []string{"info", "warning", "error", "critical"}}},
+		"type":              {"only events of this type", text},
+		"text":              {"only events with this text in them", text},
+		"correlation":       {"only events with this correlation id", text},
+		"path":              {"a value in the shadow, such as reported.temperature", text},
+		"minInterval":       {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},
+		"after":             {"begin after this event id; 0 is the oldest event that is kept", text},
+		"confirmationToken": {"ignored; AWS sends it with the confirmation of a destination", text},
+		"If-Match":          {`the version that the shadow must have, such as "v3"`, text},
+		"If-None-Match":     {"answer 304 if the shadow has this version still", text},
+		"Idempotency-Key":   {"a request that is repeated with the same key has one effect", text},
+		"Last-Event-ID":     {"id of the last event that was received", text},
 	}
 }
 

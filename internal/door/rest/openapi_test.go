@@ -84,7 +84,7 @@ func (c *conformer) operation(r *http.Request) (string, map[string]any) {
 		method = "get"
 	}
 	for path, item := range c.doc["paths"].(map[string]any) {
-		pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(path), `\{id\}`, "[^/]+") + "$"
+		pattern := "^" + regexp.MustCompile(`\\\{\w+\\\}`).ReplaceAllString(regexp.QuoteMeta(path), "[^/]+") + "$"
 		if regexp.MustCompile(pattern).MatchString(r.URL.EscapedPath()) {
 			op, _ := item.(map[string]any)[method].(map[string]any)
 			return path, op
@@ -218,6 +218,10 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"GET", "/api/v1/twins/pump-7/diff?from=v1", ""},
 		{"GET", "/api/v1/twins/pump-7/series?path=reported.temperature", ""},
 		{"GET", "/api/v1/history?model=pump", ""},
+		{"POST", "/api/v1/ingest/shadow-documents", documentOf("m1", 1)},
+		{"POST", "/api/v1/ingest/shadow-documents/m2", documentOf("", 1)},
+		{"POST", "/api/v1/ingest/shadow-documents/m2/config", documentOf("", 1)},
+		{"GET", "/api/v1/ingest/confirmations", ""},
 		{"DELETE", "/api/v1/twins/pump-7?whole=true", ""},
 	} {
 		if res := w.call(call[0], call[1], call[2]); res.Code >= 300 {

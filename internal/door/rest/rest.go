@@ -45,6 +45,10 @@ type Options struct {
 	// none is.
 	Connected func(twin.ThingName) bool
 	Now       func() time.Time // the clock; time.Now
+	Mirror    Mirror           // takes documents of shadows in the cloud; nil: none are taken
+	// Confirm opens the addresses by which AWS is told that this server takes what its rules
+	// send; nil: they are only logged and listed.
+	Confirm *http.Client
 }
 
 // Limits of this door.
@@ -59,6 +63,8 @@ type door struct {
 	log    *slog.Logger
 	engine Engine
 	opts   Options
+
+	confirmations confirmations
 }
 
 // New returns the handler of /api/v1/, /twins/{id} and /problems/.

@@ -17,6 +17,7 @@ type route struct {
 	status       int      // of success; 200
 	types        []string // of the answer; application/json
 	handler      handler
+	slash        bool // the path with a slash at its end is served too
 }
 
 // routes lists all operations. What the parts are not there for is left out.
@@ -65,6 +66,9 @@ func (d *door) routes() []route {
 			method: "POST", path: "/api/v1/twins/{id}/events", name: "postEvent", summary: "Add an event of the device or an application to the log of a thing",
 			body: newEvent{}, answer: eventDocument{}, status: http.StatusCreated, handler: d.postEvent,
 		})
+	}
+	if d.opts.Mirror != nil {
+		list = append(list, d.ingestRoutes()...)
 	}
 	if d.opts.Feed != nil {
 		list = append(list, route{
@@ -124,6 +128,9 @@ func (d *door) register(mux *http.ServeMux) {
 	routes := d.routes()
 	for _, r := range routes {
 		mux.Handle(r.method+" "+r.path, d.wrap(r.checked()))
+		if r.slash {
+			mux.Handle(r.method+" "+r.path+"/{$}", d.wrap(r.checked()))
+		}
 		allowed[r.path] = append(allowed[r.path], r.method)
 	}
 	for path, methods := range allowed {
