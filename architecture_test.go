@@ -29,6 +29,7 @@ var imports = map[string]rule{
 	"internal/engine":            {[]string{"twin", "internal/store"}, "the write path knows the contract, never a store or a door"},
 	"internal/feed":              {[]string{"twin"}, "the feed goes by events and positions, whatever keeps them"},
 	"internal/history":           {[]string{"twin", "internal/store"}, "reads the past through the contract"},
+	"internal/telemetry":         {[]string{"twin", "internal/store"}, "the way of samples, through the contract"},
 	"internal/proof":             {[]string{"twin", "internal/store"}, "checks the past through the contract"},
 	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
@@ -37,7 +38,7 @@ var imports = map[string]rule{
 	"internal/door/rest":         {[]string{"twin", "internal/history"}, "a door knows no other door; it shows pages of history as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
-		"internal/feed", "internal/history", "internal/proof",
+		"internal/feed", "internal/history", "internal/proof", "internal/telemetry",
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},
