@@ -12,6 +12,10 @@ type Entry struct {
 	// rejects the entry. It is called by a committer, maybe more than once, and must
 	// not alter what it is given.
 	Attributes func(*Attributes) (Attributes, error)
+	// Records, if not nil, returns what is written with the event, in the same commit,
+	// and may complete the event, whose seq and time are set; an error rejects the
+	// entry. It is called by a committer, maybe more than once, and must not block.
+	Records func(*Event) ([]RecordWrite, error)
 }
 
 // EntryResult is the outcome of an [Entry].

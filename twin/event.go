@@ -29,12 +29,14 @@ const (
 	EventDisconnected EventKind = 6 // it disconnected; Type says why
 	EventReported     EventKind = 7 // the device or an application reported something: an error, an OTA step, anything
 	EventManaged      EventKind = 8 // an administrative act: tags, model, creation
+	EventCommand      EventKind = 9 // a step in the life of a command; Type is its state, Correlation its id
 )
 
 // eventKinds are the names as they are shown and asked for.
 var eventKinds = [...]string{ //nolint:gochecknoglobals // read only
 	EventUpdated: "updated", EventDeleted: "deleted", EventRecorded: "recorded", EventRejected: "rejected",
 	EventConnected: "connected", EventDisconnected: "disconnected", EventReported: "reported", EventManaged: "managed",
+	EventCommand: "command",
 }
 
 // String returns the kind as it is shown.

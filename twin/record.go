@@ -6,13 +6,16 @@ type RecordKind uint8
 
 // The kinds of record.
 const (
-	RecordSession     RecordKind = 1 // MQTT session, by client id
-	RecordMessage     RecordKind = 2 // body of a message queued for several sessions, by message id
-	RecordQueued      RecordKind = 3 // one entry of a session's queue, by client id and number
-	RecordRetained    RecordKind = 4 // retained message, by topic
-	RecordIdempotency RecordKind = 5 // answer to an HTTP Idempotency-Key
-	RecordTwin        RecordKind = 6 // attributes of a twin, by thing
-	RecordMirror      RecordKind = 7 // what is known of a mirrored shadow, see [MirrorHead]
+	RecordSession     RecordKind = 1  // MQTT session, by client id
+	RecordMessage     RecordKind = 2  // body of a message queued for several sessions, by message id
+	RecordQueued      RecordKind = 3  // one entry of a session's queue, by client id and number
+	RecordRetained    RecordKind = 4  // retained message, by topic
+	RecordIdempotency RecordKind = 5  // answer to an HTTP Idempotency-Key
+	RecordTwin        RecordKind = 6  // attributes of a twin, by thing
+	RecordMirror      RecordKind = 7  // what is known of a mirrored shadow, see [MirrorHead]
+	RecordCommand     RecordKind = 8  // command that has not ended, by thing and number, see [CommandKey]
+	RecordCommandPast RecordKind = 9  // command that has ended, the same
+	RecordCommandID   RecordKind = 10 // number of a command, by thing and id, see [CommandIDKey]
 )
 
 // Revision is the log position at which a record was last written.

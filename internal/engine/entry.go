@@ -29,6 +29,14 @@ func (c *committer) append(g *group, j *job) {
 	ev := en.Event
 	ev.Seq, ev.Time, ev.Model = t.head.Seq+1, c.engine.commitTime(), t.attributes.Model
 	var records []twin.RecordWrite
+	if en.Records != nil {
+		ws, err := en.Records(&ev)
+		if err != nil {
+			j.result.Err = err
+			return
+		}
+		records = ws
+	}
 	if en.Attributes != nil {
 		next, err := en.Attributes(t.attributes)
 		if err == nil {

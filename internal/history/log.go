@@ -37,11 +37,7 @@ func ParseKinds(names []string) ([]twin.EventKind, error) {
 	for _, name := range names {
 		k, ok := twin.ParseEventKind(name)
 		if !ok {
-			var known []string
-			for k := twin.EventUpdated; k <= twin.EventManaged; k++ {
-				known = append(known, k.String())
-			}
-			return nil, invalid("%.80q is no kind of event; there are %s", name, strings.Join(known, ", "))
+			return nil, invalid("%.80q is no kind of event; there are %s", name, strings.Join(twin.EventKindNames(), ", "))
 		}
 		kinds = append(kinds, k)
 	}
