@@ -123,8 +123,15 @@ func (doc *openAPI) operation(r *route) *operation {
 		if r.method == http.MethodPatch {
 			types = []string{"application/merge-patch+json", "application/json"}
 		}
+		if len(r.bodyTypes) > 0 {
+			types = r.bodyTypes
+		}
 		op.RequestBody = &content{Required: true, Content: map[string]mediaType{}}
 		for _, t := range types {
+			if !strings.HasSuffix(t, "json") || t == typeNDJSON {
+				op.RequestBody.Content[t] = mediaType{&schema{Type: "string"}}
+				continue
+			}
 			op.RequestBody.Content[t] = mediaType{s}
 		}
 	}

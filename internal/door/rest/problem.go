@@ -19,6 +19,10 @@ type problem struct {
 	Parameter      string        `json:"parameter,omitempty"` // of the query, that is at fault
 	Pointer        string        `json:"pointer,omitempty"`   // into the body, to what is at fault (RFC 6901, as a fragment)
 	CurrentVersion *twin.Version `json:"currentVersion,omitempty"`
+	// Of a request with many lines: how many were taken, how many not and why.
+	Accepted int         `json:"accepted,omitempty"`
+	Rejected int         `json:"rejected,omitempty"`
+	Errors   []lineError `json:"errors,omitempty"`
 
 	slug string
 }

@@ -46,6 +46,9 @@ type Options struct {
 	Connected func(twin.ThingName) bool
 	Now       func() time.Time // the clock; time.Now
 	Mirror    Mirror           // takes documents of shadows in the cloud; nil: none are taken
+	Telemetry Telemetry        // takes samples; nil: none are taken
+	// TelemetryRules say which samples are taken.
+	TelemetryRules twin.TelemetryRules
 	// Confirm opens the addresses by which AWS is told that this server takes what its rules
 	// send; nil: they are only logged and listed.
 	Confirm *http.Client

@@ -13,6 +13,7 @@ type route struct {
 	query        []string // names of parameters; see parameters
 	headers      []string // of the request
 	body         any      // example of the type; nil: none
+	bodyTypes    []string // application/json; of PATCH, application/merge-patch+json too
 	answer       any
 	status       int      // of success; 200
 	types        []string // of the answer; application/json
@@ -69,6 +70,9 @@ func (d *door) routes() []route {
 	}
 	if d.opts.Mirror != nil {
 		list = append(list, d.ingestRoutes()...)
+	}
+	if d.opts.Telemetry != nil {
+		list = append(list, d.telemetryRoutes()...)
 	}
 	if d.opts.Feed != nil {
 		list = append(list, route{
