@@ -53,6 +53,7 @@ type entry struct {
 	dup    bool
 	// removed: a newer delta took its place, see admitLocked.
 	removed bool
+	direct  *Direct // of which it is a copy; nil: of none
 }
 
 // appendDeletes appends what removes the entry's records.
@@ -255,6 +256,9 @@ func (s *session) pumpLocked() {
 // outgoing builds the packet; false when it must not be sent.
 func (s *session) outgoing(e *entry) (packet.Outgoing, bool) {
 	p := packet.Outgoing{Dup: e.dup, Retain: e.retain, QoS: 1, Topic: e.msg.Topic, Payload: e.msg.Payload}
+	if e.withdrawn() {
+		return p, false
+	}
 	left, ok := s.b.expirySeconds(e.msg)
 	if !ok {
 		s.b.count.expired.Add(1) // [MQTT-3.3.2-5]
@@ -319,6 +323,7 @@ func (s *session) acked(c *conn, id uint16) {
 		}
 		s.subBytes(e)
 		s.b.janitor.forget(s.id, e)
+		e.taken(s.id)
 		s.pumpLocked()
 		return
 	}
@@ -335,17 +340,17 @@ func (s *session) resume(c *conn) {
 	}
 }
 
-// sendQoS0 sends at QoS 0, or drops and counts.
-func (s *session) sendQoS0(m *message, retain bool, subIDs []uint32) {
+// sendQoS0 sends at QoS 0, or drops and counts, and reports which.
+func (s *session) sendQoS0(m *message, retain bool, subIDs []uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.online {
-		return // QoS 0 is not kept for absent clients, 3.1.2.4
+		return false // QoS 0 is not kept for absent clients, 3.1.2.4
 	}
 	left, ok := s.b.expirySeconds(m)
 	if !ok {
 		s.b.count.expired.Add(1)
-		return
+		return false
 	}
 	c := s.conn
 	p := packet.Outgoing{Retain: retain, Topic: m.Topic, Payload: m.Payload}
@@ -354,13 +359,14 @@ func (s *session) sendQoS0(m *message, retain bool, subIDs []uint32) {
 	}
 	if c.packetSizeMax > 0 && p.Size(c.version) > c.packetSizeMax {
 		s.b.count.tooLarge.Add(1)
-		return
+		return false
 	}
 	if !c.sendPublish(&p) {
 		s.b.count.droppedQoS0.Add(1)
-		return
+		return false
 	}
 	s.b.count.delivered.Add(1)
+	return true
 }
 
 // expirySeconds returns the expiry interval that is left [MQTT-3.3.2-6], 0: none;

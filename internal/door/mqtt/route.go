@@ -90,6 +90,19 @@ func (b *Broker) stage(o *outgoing, m *twin.Message, from *session) *outgoing {
 	if len(subs) == 0 {
 		return o
 	}
+	msg, targets := b.targets(m, subs, overlap, from)
+	if len(targets) == 0 {
+		return o
+	}
+	if o == nil {
+		o = &outgoing{b: b}
+	}
+	o.parts = append(o.parts, part{msg, o.entries(msg, targets)})
+	return o
+}
+
+// targets works out which sessions get a message, and how.
+func (b *Broker) targets(m *twin.Message, subs []*subscription, overlap bool, from *session) (*message, []target) {
 	msg := &message{Message: *m}
 	if p := m.Properties; p != nil && p.ExpirySeconds != 0 {
 		msg.expiresAt = twin.TimeOf(b.opts.Now().Add(time.Duration(p.ExpirySeconds) * time.Second))
@@ -116,14 +129,7 @@ func (b *Broker) stage(o *outgoing, m *twin.Message, from *session) *outgoing {
 		t.merge(sub, m)
 		targets = append(targets, t)
 	}
-	if len(targets) == 0 {
-		return o
-	}
-	if o == nil {
-		o = &outgoing{b: b}
-	}
-	o.parts = append(o.parts, part{msg, o.entries(msg, targets)})
-	return o
+	return msg, targets
 }
 
 func (t *target) merge(sub *subscription, m *twin.Message) {

@@ -175,6 +175,7 @@ func (s *session) note(ws []twin.RecordWrite) {
 // [MQTT-4.4.0-1].
 func (s *session) detachLocked(c *conn) ending {
 	s.conn, s.online = nil, false
+	s.dropDirectLocked()
 	if len(s.inflight) > 0 {
 		for _, e := range s.inflight {
 			e.dup = true
