@@ -22,6 +22,7 @@ const MirrorVersionsMax = 1 << 18
 type MirrorHead struct {
 	Life    uint64  // counts from 1; 0: nothing was mirrored yet
 	Start   Seq     // of the first event of this life
+	Begun   Time    // when that was committed
 	Version Version // the newest of the cloud that is known
 	Shown   Version // the newest that became the twin's current state
 	Time    Time    // of the newest document
@@ -133,7 +134,10 @@ func (h MirrorHead) AppendBinary(dst []byte) []byte {
 	for _, n := range [...]uint64{h.Life, uint64(h.Start), uint64(h.Version), uint64(h.Shown)} {
 		dst = binary.AppendUvarint(dst, n)
 	}
-	return binary.AppendVarint(binary.AppendVarint(dst, int64(h.Time)), int64(h.Since))
+	for _, t := range [...]Time{h.Begun, h.Time, h.Since} {
+		dst = binary.AppendVarint(dst, int64(t))
+	}
+	return dst
 }
 
 // DecodeMirrorHead reads what [MirrorHead.AppendBinary] wrote.
@@ -144,7 +148,7 @@ func DecodeMirrorHead(b []byte) (MirrorHead, error) {
 	}
 	h := MirrorHead{
 		Life: d.uvarint(), Start: Seq(d.uvarint()), Version: Version(d.uvarint()), Shown: Version(d.uvarint()),
-		Time: Time(d.varint()), Since: Time(d.varint()),
+		Begun: Time(d.varint()), Time: Time(d.varint()), Since: Time(d.varint()),
 	}
 	if d.err != nil {
 		return MirrorHead{}, fmt.Errorf("decode mirror head: %w", d.err)

@@ -347,6 +347,7 @@ func (w *mirrorWrite) sweep() error {
 // write adds the events and records of a document to the group.
 func (w *mirrorWrite) write(previous, current bool, local *twin.Shadow) {
 	d, j := w.job.mirror.document, w.job
+	first := j.thing.head.Seq + 1
 	j.mirror.outcome = twin.MirrorRecorded
 	if previous {
 		w.recordPast(d.Previous, w.previousAt, 0, "")
@@ -377,7 +378,7 @@ func (w *mirrorWrite) write(previous, current bool, local *twin.Shadow) {
 	}
 	head := w.verdict.Next
 	if head.Life != w.mirrored.head.Life {
-		head.Start = j.thing.head.Seq
+		head.Start, head.Begun = first, w.now
 	}
 	w.mirrored.head = head
 	m := &w.group.mutations[j.mutation]

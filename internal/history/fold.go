@@ -50,7 +50,7 @@ func (r *Reader) foldUpTo(ctx context.Context, key twin.ShadowKey, p position, o
 				continue
 			}
 			tail = append(tail, *e)
-			if found = len(e.Snapshot) > 0; found {
+			if found = len(e.Snapshot) > 0 || e.Mirrored(); found {
 				break
 			}
 		}
@@ -111,7 +111,7 @@ func foldBack(s *twin.Shadow, evs []twin.Event) (*twin.Shadow, error) {
 // snapshot returns the shadow that an event carries; of a recorded event, what it
 // records.
 func snapshot(ev *twin.Event) (*twin.Shadow, error) {
-	if len(ev.Snapshot) == 0 && ev.Kind == twin.EventRecorded {
+	if len(ev.Snapshot) == 0 && whole(ev) {
 		return twin.RecordedState(ev)
 	}
 	s, err := twin.DecodeShadow(ev.Snapshot)

@@ -112,6 +112,12 @@ func (r *Reader) state(ctx context.Context, key twin.ShadowKey, p Point) (*twin.
 }
 
 func (r *Reader) ofTime(ctx context.Context, key twin.ShadowKey, t twin.Time) (*twin.Shadow, *twin.Event, error) {
+	if h, ok, err := r.mirrorHead(ctx, key); err != nil || ok {
+		if err != nil {
+			return nil, nil, err
+		}
+		return r.mirroredOfTime(ctx, key, h, t)
+	}
 	s, ev, recorded, err := r.foldUpTo(ctx, key, position{time: t, seq: noSeq}, true)
 	if err != nil {
 		return nil, nil, err
@@ -146,7 +152,7 @@ func (r *Reader) late(ctx context.Context, key twin.ShadowKey, t twin.Time, seen
 		}
 		late = late[:0]
 		for i := range evs {
-			if evs[i].Kind == twin.EventRecorded {
+			if whole(&evs[i]) {
 				late = append(late, &evs[i])
 			}
 		}
@@ -220,11 +226,15 @@ func (r *Reader) first(ctx context.Context, key twin.ShadowKey) (ev *twin.Event,
 
 // when is the instant of which an event tells.
 func when(ev *twin.Event) twin.Time {
-	if ev.Kind == twin.EventRecorded && ev.OriginTime != 0 {
+	if whole(ev) && ev.OriginTime != 0 {
 		return ev.OriginTime
 	}
 	return ev.Time
 }
+
+// whole reports whether an event holds a whole state of an instant before it was
+// committed.
+func whole(ev *twin.Event) bool { return ev.Kind == twin.EventRecorded || ev.Mirrored() }
 
 // newer orders what happened: by instant; within one by version, if one of the two came
 // late, as a late state says nothing by its place in the log; else by seq.
@@ -232,7 +242,7 @@ func newer(a, b *twin.Event) bool {
 	if x, y := when(a), when(b); x != y {
 		return x > y
 	}
-	late := a.Kind == twin.EventRecorded || b.Kind == twin.EventRecorded
+	late := whole(a) || whole(b)
 	if late && a.Version != b.Version {
 		return a.Version > b.Version
 	}

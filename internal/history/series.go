@@ -102,7 +102,7 @@ func (r *Reader) line(ctx context.Context, key twin.ShadowKey, from, to twin.Tim
 	}
 	l.moments = append(l.moments, moment{from, ev, start})
 	f := folder{reader: r, shadows: make(map[twin.ShadowKey]*twin.Shadow)}
-	recorded := ev != nil && ev.Kind == twin.EventRecorded
+	recorded := ev != nil && whole(ev)
 	var seq twin.Seq
 	after, scanned := from+1, 0
 	add := func(ev *twin.Event) error {
@@ -124,7 +124,7 @@ func (r *Reader) line(ctx context.Context, key twin.ShadowKey, from, to twin.Tim
 				l.until, more = ev.Time, false
 				break
 			}
-			recorded = recorded || ev.Kind == twin.EventRecorded
+			recorded = recorded || whole(ev)
 			if err := add(ev); err != nil {
 				return line{}, err
 			}

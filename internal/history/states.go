@@ -161,6 +161,11 @@ func (r *Reader) bounds(ctx context.Context, q *Query) (bounds, error) {
 	if q.FromVersion == 0 && q.ToVersion == 0 {
 		return b, nil
 	}
+	if h, ok, err := r.mirrorHead(ctx, q.Key); err != nil || ok {
+		// Its versions came in any order.
+		b.above, b.from = max(h.Start, 1)-1, max(b.from, h.Begun)
+		return b, err
+	}
 	last, err := r.lastBefore(ctx, q.Key, position{time: maxTime})
 	if err != nil || last == nil {
 		return bounds{empty: true}, err
@@ -261,6 +266,11 @@ type folder struct {
 func (f *folder) next(ctx context.Context, ev *twin.Event) (*twin.Shadow, error) {
 	if ev.Kind == twin.EventRecorded {
 		return twin.RecordedState(ev)
+	}
+	if ev.Mirrored() {
+		s, err := twin.MirroredState(ev)
+		f.shadows[twin.ShadowKey{Thing: ev.Thing, Shadow: ev.Shadow}] = s
+		return s, err
 	}
 	key := twin.ShadowKey{Thing: ev.Thing, Shadow: ev.Shadow}
 	prev, known := f.shadows[key]

@@ -19,6 +19,13 @@ const versionProbesMax = 256
 const versionNear = 256
 
 func (r *Reader) ofVersion(ctx context.Context, key twin.ShadowKey, v twin.Version) (*twin.Shadow, *twin.Event, error) {
+	if m, err := r.mirroredVersion(ctx, key, v); m != nil || err != nil {
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := twin.MirroredState(m)
+		return s, m, err
+	}
 	hi, err := r.lastBefore(ctx, key, position{time: maxTime})
 	if err != nil {
 		return nil, nil, err
@@ -41,7 +48,7 @@ func (r *Reader) ofVersion(ctx context.Context, key twin.ShadowKey, v twin.Versi
 
 // after returns the state after an event.
 func (r *Reader) after(ctx context.Context, key twin.ShadowKey, ev *twin.Event) (*twin.Shadow, error) {
-	if ev.Kind == twin.EventRecorded || len(ev.Snapshot) > 0 {
+	if whole(ev) || len(ev.Snapshot) > 0 {
 		return snapshot(ev)
 	}
 	s, _, _, err := r.foldUpTo(ctx, key, position{ev.Time, after(ev.Seq)}, false)

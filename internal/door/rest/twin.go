@@ -149,7 +149,7 @@ func (d *door) pastTwin(w http.ResponseWriter, r *http.Request, key twin.ShadowK
 
 // instant is the time of which an event tells.
 func instant(ev *twin.Event) twin.Time {
-	if ev.Kind == twin.EventRecorded && ev.OriginTime != 0 {
+	if (ev.Kind == twin.EventRecorded || ev.Mirrored()) && ev.OriginTime != 0 {
 		return ev.OriginTime
 	}
 	return ev.Time
