@@ -1,6 +1,7 @@
 package twin_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -117,5 +118,19 @@ func TestMirrorIndex_codec(t *testing.T) {
 	key := twin.ShadowKey{Thing: "a", Shadow: "b"}
 	if life, v, ok := twin.ParseMirrorBlockKey(key, twin.MirrorBlockKey(key, 2, 65)); !ok || life != 2 || v != 64 {
 		t.Errorf("%d, %d, %t", life, v, ok)
+	}
+}
+
+func TestMirrorIndex_golden(t *testing.T) {
+	h := twin.MirrorHead{Life: 2, Start: 300, Version: 41, Shown: 40, Begun: 1700000000250, Time: 1700000060000, Since: 1700000000000}
+	b := twin.MirrorBlock{8: {Seq: 300, Time: 1700000000250, At: 1700000000000}, 9: {Seq: 301, Time: 1700000060100, At: 1700000060000}}
+	for got, want := range map[string]string{
+		fmt.Sprintf("%x", h.AppendBinary(nil)):                                                 "0102ac022928f4a3abfef962c0c9b2fef96280a0abfef962",
+		fmt.Sprintf("%x", b.AppendBinary(nil)):                                                 "0108d804f4a3abfef962f303090294a707c701",
+		fmt.Sprintf("%q", twin.MirrorBlockKey(twin.ShadowKey{Thing: "a", Shadow: "b"}, 2, 41)): `"a\x00b\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01"`,
+	} {
+		if got != want {
+			t.Errorf("it is %s, want %s", got, want)
+		}
 	}
 }
