@@ -3,6 +3,8 @@ package server
 import (
 	"fmt"
 	"net/url"
+
+	"github.com/twofold-iot/twofold/internal/door/device"
 )
 
 // listener is one address of the configuration.
@@ -67,6 +69,14 @@ func (l *loader) check() []string {
 	}
 	if c.TLS.ClientCert != "" && c.TLS.ClientCA == "" {
 		fault("tls.client_cert", "needs the authorities that sign client certificates; give --client-ca FILE")
+	}
+	for _, topic := range c.Telemetry.Topics {
+		if _, err := device.ParsePattern(topic); err != nil {
+			fault("telemetry.topics", "%v", err)
+		}
+	}
+	if n := len(c.Telemetry.Topics); n > device.PatternsMax {
+		fault("telemetry.topics", "%d topics are over the limit of %d", n, device.PatternsMax)
 	}
 	return faults
 }

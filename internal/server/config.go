@@ -3,6 +3,8 @@ package server
 import (
 	"strings"
 	"time"
+
+	"github.com/twofold-iot/twofold/twin"
 )
 
 // Config is all that can be set. [Default] fills it; every field has one entry in
@@ -10,14 +12,15 @@ import (
 type Config struct {
 	Data string // folder of the store
 
-	HTTP     HTTPConfig
-	MQTT     MQTTConfig
-	TLS      TLSConfig
-	Shadow   ShadowConfig
-	Engine   EngineConfig
-	Ingest   IngestConfig
-	Log      LogConfig
-	StopTime time.Duration // longest graceful stop
+	HTTP      HTTPConfig
+	MQTT      MQTTConfig
+	TLS       TLSConfig
+	Shadow    ShadowConfig
+	Engine    EngineConfig
+	Ingest    IngestConfig
+	Telemetry TelemetryConfig
+	Log       LogConfig
+	StopTime  time.Duration // longest graceful stop
 }
 
 // HTTPConfig is about the HTTP listener, which serves the REST API, the AWS data
@@ -69,6 +72,13 @@ type IngestConfig struct {
 	ConfirmDestinations bool
 }
 
+// TelemetryConfig is about samples.
+type TelemetryConfig struct {
+	Topics   []string      // that carry telemetry too; see [device.ParsePattern]
+	AheadMax time.Duration // how far ahead of the clock the time of a sample may be
+	LateMax  time.Duration // how old a sample may be when it comes
+}
+
 // LogConfig is about the log on standard error.
 type LogConfig struct {
 	Level  string
@@ -92,10 +102,11 @@ func Default() Config {
 			SessionExpiryMax: 7 * 24 * time.Hour,
 			QueueLenMax:      1000,
 		},
-		Shadow:   ShadowConfig{DocumentBytesMax: 8192, DepthMax: 8},
-		Engine:   EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
-		Log:      LogConfig{Level: "info", Format: "text"},
-		StopTime: 10 * time.Second,
+		Shadow:    ShadowConfig{DocumentBytesMax: 8192, DepthMax: 8},
+		Engine:    EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
+		Telemetry: TelemetryConfig{AheadMax: twin.TelemetryAheadDefault, LateMax: twin.TelemetryLateDefault},
+		Log:       LogConfig{Level: "info", Format: "text"},
+		StopTime:  10 * time.Second,
 	}
 }
 
@@ -136,6 +147,9 @@ func (c *Config) settings() []setting {
 		{"engine.queue_len_max", "", "updates waiting for each committer before callers are told that the queue is full", intValue{&c.Engine.QueueLenMax, 16, 1 << 20}},
 		{"engine.cache_bytes_max", "", "memory for cached shadows, in bytes or as 64MiB", bytesValue{&c.Engine.CacheBytesMax, 1 << 20, 1 << 40}},
 		{"ingest.confirm_destinations", "", "confirm destinations of AWS IoT rules without asking; else the address that does is logged", (*boolValue)(&c.Ingest.ConfirmDestinations)},
+		{"telemetry.topics", "", "topics that carry telemetry beside twins/{thing}/telemetry, such as dt/+/{thing}/#; {metric} may be a level too", (*listValue)(&c.Telemetry.Topics)},
+		{"telemetry.ahead_max", "", "how far ahead of the clock the time of a sample may be", durationValue{&c.Telemetry.AheadMax, time.Second, 24 * time.Hour}},
+		{"telemetry.late_max", "", "how old a sample may be when it comes", durationValue{&c.Telemetry.LateMax, time.Minute, 100 * 365 * 24 * time.Hour}},
 		{"log.level", "log-level", "least level that is logged: `debug|info|warn|error`", choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},
 		{"log.format", "log-format", "log lines as `text|json`", choiceValue{&c.Log.Format, []string{"text", "json"}}},
 		{"stop_timeout", "", "longest graceful stop", durationValue{&c.StopTime, 100 * time.Millisecond, time.Minute}},

@@ -101,6 +101,10 @@ func TestLoad_faults(t *testing.T) {
 		"client certificates without authorities": {"tls: {client_cert: required}\n", []string{
 			"PATH:1: tls.client_cert: needs the authorities that sign client certificates; give --client-ca FILE",
 		}},
+		"telemetry topic": {"data: x\ntelemetry:\n  topics: ['dt/+/{thing}/#', 'dt/{device}/#']\n  late_max: 1s\n", []string{
+			"PATH:4: telemetry.late_max: 1s is not between 1m0s and 876000h0m0s",
+			`PATH:3: telemetry.topics: topic pattern "dt/{device}/#": level 2, "{device}": +, #, {thing} and {metric} each fill a level of their own`,
+		}},
 		"origin": {"http: {origins: [localhost]}\n", []string{`PATH:1: http.origins: "localhost" is not an origin such as http://localhost:3000`}},
 	} {
 		t.Run(name, func(t *testing.T) {

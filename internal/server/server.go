@@ -17,6 +17,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/feed"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
+	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -48,6 +49,8 @@ type Server struct {
 	engine *engine.Engine
 	broker *mqtt.Broker
 	things *device.Tracker
+
+	telemetry *telemetry.Telemetry
 	// stopNoting ends the writing of connection events; noting waits for that.
 	stopNoting context.CancelFunc
 	noting     sync.WaitGroup
@@ -87,6 +90,9 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, fmt.Errorf("open store: %w", err)
 	}
 	s.startFeed()
+	if s.telemetry, err = telemetry.Open(log, s.store, telemetry.Options{Now: time.Now}); err != nil {
+		return s, fmt.Errorf("open telemetry: %w", err)
+	}
 	// The engine stages what the AWS door makes of a change, the broker hands the
 	// door its publishes, and the door answers by way of both: so it is made first
 	// and connected last.
@@ -101,12 +107,16 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err != nil {
 		return s, fmt.Errorf("open engine: %w", err)
 	}
-	s.things = device.NewTracker(log, s.engine, time.Now)
+	measured, err := deviceOptions(&c.Telemetry, s.telemetry)
+	if err != nil {
+		return s, err
+	}
+	s.things = device.NewTracker(log, s.engine, time.Now, measured.Patterns...)
 	noting, stopNoting := context.WithCancel(context.Background())
 	s.stopNoting = stopNoting
 	s.noting.Go(func() { s.things.Run(noting) })
 	if s.broker, err = mqtt.Open(log, mqtt.Options{
-		Handler: topics{s.aws, device.New(log, s.engine, device.Options{})}, Presence: presence{s.things},
+		Handler: topics{s.aws, device.New(log, s.engine, measured)}, Presence: presence{s.things},
 		Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
 		SessionExpiryMax: c.MQTT.SessionExpiryMax, QueueLenMax: c.MQTT.QueueLenMax,
 	}); err != nil {
@@ -232,6 +242,9 @@ func (s *Server) takeDown(ctx context.Context) error {
 	}
 	if s.engine != nil {
 		errs = append(errs, s.engine.Close())
+	}
+	if s.telemetry != nil {
+		errs = append(errs, s.telemetry.Close())
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())

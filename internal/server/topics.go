@@ -1,6 +1,8 @@
 package server
 
 import (
+	"fmt"
+
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
 	"github.com/twofold-iot/twofold/internal/door/device"
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
@@ -18,6 +20,23 @@ func (t topics) Allow(topic string) error { return t.aws.Allow(topic) }
 
 func (t topics) Publish(p *twin.Publish, done func(error)) bool {
 	return t.aws.Publish(p, done) || t.device.Publish(p, done)
+}
+
+// deviceOptions makes the options of the device door of what is configured.
+func deviceOptions(c *TelemetryConfig, t device.Telemetry) (device.Options, error) {
+	o := device.Options{Telemetry: t, Rules: telemetryRules(c)}
+	for _, text := range c.Topics {
+		p, err := device.ParsePattern(text)
+		if err != nil {
+			return o, fmt.Errorf("telemetry.topics: %w", err)
+		}
+		o.Patterns = append(o.Patterns, p)
+	}
+	return o, nil
+}
+
+func telemetryRules(c *TelemetryConfig) twin.TelemetryRules {
+	return twin.TelemetryRules{AheadMax: c.AheadMax, LateMax: c.LateMax}
 }
 
 // presence shows the tracker to the broker.
