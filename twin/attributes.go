@@ -7,12 +7,13 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Attributes are what an administrator says of a twin: they do not come from the
-// device and are no part of a shadow.
+// Attributes are what is kept of a twin beside its shadows: what an administrator says
+// of it, and that its device sends telemetry. They are no part of a shadow.
 type Attributes struct {
 	Model   string            `json:"model,omitempty"`   // of which kind the thing is; empty: none
 	Tags    map[string]string `json:"tags,omitempty"`    // free
 	Created Time              `json:"created,omitempty"` // when somebody created the twin; 0: the device did, by its first update
+	Found   Time              `json:"found,omitempty"`   // when its first telemetry came; 0: the twin was known before
 }
 
 // Limits of attributes.
@@ -24,11 +25,13 @@ const (
 )
 
 // Empty reports whether nothing is said.
-func (a *Attributes) Empty() bool { return a.Model == "" && len(a.Tags) == 0 && a.Created == 0 }
+func (a *Attributes) Empty() bool {
+	return a.Model == "" && len(a.Tags) == 0 && a.Created == 0 && a.Found == 0
+}
 
 // Clone returns a copy that shares nothing.
 func (a *Attributes) Clone() Attributes {
-	return Attributes{Model: a.Model, Tags: maps.Clone(a.Tags), Created: a.Created}
+	return Attributes{Model: a.Model, Tags: maps.Clone(a.Tags), Created: a.Created, Found: a.Found}
 }
 
 // Check reports what is over a limit, as an error of kind [KindInvalid].

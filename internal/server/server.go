@@ -51,6 +51,7 @@ type Server struct {
 	things *device.Tracker
 
 	telemetry *telemetry.Telemetry
+	heard     *device.Heard // telemetry on its way from the doors
 	// stopNoting ends the writing of connection events; noting waits for that.
 	stopNoting context.CancelFunc
 	noting     sync.WaitGroup
@@ -107,7 +108,8 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err != nil {
 		return s, fmt.Errorf("open engine: %w", err)
 	}
-	measured, err := deviceOptions(&c.Telemetry, s.telemetry)
+	s.heard = device.NewHeard(log, s.engine, s.telemetry)
+	measured, err := deviceOptions(&c.Telemetry, s.heard)
 	if err != nil {
 		return s, err
 	}

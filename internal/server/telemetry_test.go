@@ -67,6 +67,20 @@ func TestTelemetry(t *testing.T) {
 			t.Errorf("%s: %d %s", call.path, status, body)
 		}
 	}
+	until(t, "what is no telemetry is noted", func() bool {
+		lamp.publish(t, "twins/lamp-1/telemetry", `hello`)
+		status, body := r.call(t, "GET", "/api/v1/twins/lamp-1/events?kind=rejected", "")
+		return status == 200 && strings.Contains(body, "Invalid telemetry: it is not valid JSON")
+	})
+	for _, path := range []string{"/api/v1/twins", "/api/v1/twins/lamp-1", "/api/v1/twins/lamp-2", "/api/v1/twins/lamp-3"} {
+		status, body := r.call(t, "GET", path, "")
+		if status != 200 || !strings.Contains(body, `"deviceId":"lamp-`) || !strings.Contains(body, `"lastSeen":"20`) {
+			t.Errorf("a twin that has telemetry only: %s %d %s", path, status, body)
+		}
+	}
+	if _, body := r.call(t, "GET", "/api/v1/twins/lamp-2/events", ""); strings.Count(body, `"seq"`) != 1 || !strings.Contains(body, "first telemetry") {
+		t.Errorf("events: %s, want one", body)
+	}
 	r.stop()
 	if err := r.wait(t); err != nil {
 		t.Fatal(err)

@@ -283,3 +283,100 @@ func BenchmarkDoor_telemetry(b *testing.B) {
 type nowhere struct{}
 
 func (nowhere) Ingest(_ []twin.Row, _ bool, done func(error)) error { done(nil); return nil }
+
+// twins are attributes and what was appended, made durable on demand.
+type twins struct {
+	attributes map[twin.ThingName]*twin.Attributes
+	waiting    []func()
+	events     []string
+	refuse     error
+}
+
+func (w *twins) Attributes(thing twin.ThingName) *twin.Attributes {
+	if a := w.attributes[thing]; a != nil {
+		return a
+	}
+	return &twin.Attributes{}
+}
+
+func (w *twins) Append(en twin.Entry, done func(twin.EntryResult)) error {
+	if w.refuse != nil {
+		return w.refuse
+	}
+	w.waiting = append(w.waiting, func() {
+		thing := en.Event.Thing
+		next, err := en.Attributes(w.Attributes(thing))
+		if err == nil {
+			w.attributes[thing] = &next
+			w.events = append(w.events, fmt.Sprintf("%s %s %s", thing, en.Event.Kind, en.Event.Message))
+		}
+		done(twin.EntryResult{Event: en.Event, Written: err == nil, Err: err})
+	})
+	return nil
+}
+
+func (w *twins) commit() (n int) {
+	for _, f := range w.waiting {
+		f()
+	}
+	n, w.waiting = len(w.waiting), nil
+	return n
+}
+
+func TestHeard(t *testing.T) {
+	var log bytes.Buffer
+	w := &twins{attributes: map[twin.ThingName]*twin.Attributes{"lamp-1": {Model: "lamp"}}}
+	s := &samples{}
+	h := device.NewHeard(slog.New(slog.NewTextHandler(&log, nil)), w, s)
+	start := twin.TimeOf(noon)
+	measure := func(thing twin.ThingName, at, arrival twin.Time) {
+		t.Helper()
+		rows := []twin.Row{
+			{Thing: thing, Time: at - 5, Arrival: arrival, Values: []twin.Measurement{{Metric: "a", Value: twin.NumberValue(1)}}},
+			{Thing: thing, Time: at, Arrival: arrival, Values: []twin.Measurement{{Metric: "a", Value: twin.NumberValue(2)}}},
+		}
+		if err := h.Ingest(rows, false, func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	measure("pump-7", start, start)
+	measure("pump-7", start+10, start+10) // its first event is on its way
+	if n := w.commit(); n != 1 {
+		t.Errorf("%d entries, want one", n)
+	}
+	measure("pump-7", start+20, start+20)
+	measure("lamp-1", start+100, start+30) // a clock ahead of ours; known by its model
+	if n := w.commit(); n != 0 {
+		t.Errorf("%d entries of twins that are known", n)
+	}
+	if got, want := fmt.Sprint(w.events), "[pump-7 reported first telemetry]"; got != want || w.attributes["pump-7"].Found != start {
+		t.Errorf("%s, found at %d", got, w.attributes["pump-7"].Found)
+	}
+	measure("pump-7", start-1000, start+40) // late
+	for thing, want := range map[twin.ThingName]twin.Time{"pump-7": start + 20, "lamp-1": start + 30, "nobody": 0} {
+		if got := h.LastSeen(thing); got != want {
+			t.Errorf("%s: last seen %d, want %d", thing, got-start, want-start)
+		}
+	}
+	delete(w.attributes, "pump-7") // deleted as a whole; what it sends next makes it again
+	measure("pump-7", start+20_000, start+20_000)
+	if w.commit(); len(w.events) != 2 {
+		t.Errorf("events %q", w.events)
+	}
+	w.refuse = twin.NewError(twin.KindFull, "full")
+	measure("pump-9", start, start)
+	w.refuse = nil
+	measure("pump-9", start+1, start+1)
+	measure("pump-9", start+10_001, start+10_001)
+	w.attributes["pump-9"] = &twin.Attributes{Created: 1} // meanwhile
+	if w.commit(); len(w.events) != 2 || w.attributes["pump-9"].Created != 1 {
+		t.Errorf("events %q", w.events)
+	}
+	if log.Len() > 0 {
+		t.Errorf("log %s", log.String())
+	}
+	s.refuse = twin.NewError(twin.KindFull, "full")
+	if err := h.Ingest([]twin.Row{{Thing: "pump-10", Time: 1, Arrival: 1}}, true, nil); twin.Kind(err) != twin.KindFull || h.LastSeen("pump-10") != 0 {
+		t.Errorf("refused: %v", err)
+	}
+}

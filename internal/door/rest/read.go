@@ -27,6 +27,18 @@ func lastSeen(s *twin.Shadow) string {
 	return time.Unix(seconds, 0).UTC().Format(time.RFC3339)
 }
 
+// seen is the later of a time, as it is shown, and that of the newest sample.
+func (d *door) seen(text string, thing twin.ThingName) string {
+	if d.opts.LastSeen == nil {
+		return text
+	}
+	sample := d.opts.LastSeen(thing)
+	if t, err := time.Parse(time.RFC3339, text); err == nil && twin.TimeOf(t) >= sample {
+		return text
+	}
+	return timeText(sample)
+}
+
 // keyOf reads thing and shadow of a request.
 func keyOf(r *http.Request) (twin.ShadowKey, error) {
 	key := twin.ShadowKey{Thing: twin.ThingName(r.PathValue("id")), Shadow: twin.ShadowName(r.URL.Query().Get("shadow"))}
@@ -92,9 +104,9 @@ func (d *door) listTwins(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		a := d.attributes(thing)
-		sum := summary{DeviceID: thing, Model: a.Model, Tags: a.Tags}
+		sum := summary{DeviceID: thing, Model: a.Model, Tags: a.Tags, LastSeen: d.seen(lastSeen(s), thing)}
 		if s.Exists() {
-			sum.Version, sum.LastSeen = s.Version, lastSeen(s)
+			sum.Version = s.Version
 			if delta := s.Delta(); delta != nil {
 				sum.Delta = delta.AppendJSON(nil)
 			}

@@ -49,6 +49,9 @@ type Options struct {
 	Telemetry Telemetry        // takes samples; nil: none are taken
 	// TelemetryRules say which samples are taken.
 	TelemetryRules twin.TelemetryRules
+	// LastSeen returns the time of the newest sample of a thing, zero if none is known; nil:
+	// none is.
+	LastSeen func(twin.ThingName) twin.Time
 	// Confirm opens the addresses by which AWS is told that this server takes what its rules
 	// send; nil: they are only logged and listed.
 	Confirm *http.Client

@@ -429,3 +429,27 @@ func BenchmarkTelemetry_bulk(b *testing.B) {
 type nowhere struct{}
 
 func (nowhere) Ingest(_ []twin.Row, _ bool, done func(error)) error { done(nil); return nil }
+
+// Last seen is the newest of what was reported and what was measured.
+func TestTelemetry_lastSeen(t *testing.T) {
+	f := newFake()
+	sample := map[twin.ThingName]twin.Time{}
+	h := rest.New(slog.New(slog.DiscardHandler), f, rest.Options{Now: f.now.Std, LastSeen: func(thing twin.ThingName) twin.Time { return sample[thing] }})
+	a := &api{f, t, h, &bytes.Buffer{}, newConformer(t, h)}
+	a.ok(t, "PATCH", "/api/v1/twins/pump-7/reported", `{"a":1}`)
+	for _, c := range []struct {
+		sample twin.Time
+		want   string
+	}{
+		{0, "2026-11-22T20:25:31Z"},
+		{f.now - 1, "2026-11-22T20:25:31Z"},
+		{f.now + 250, "2026-11-22T20:25:31.250Z"},
+	} {
+		sample["pump-7"] = c.sample
+		for _, path := range []string{"/api/v1/twins/pump-7", "/api/v1/twins"} {
+			if w := a.ok(t, "GET", path, ""); !strings.Contains(w.Body.String(), `"lastSeen":"`+c.want+`"`) {
+				t.Errorf("%s: %s, want %s", path, w.Body, c.want)
+			}
+		}
+	}
+}

@@ -108,7 +108,7 @@ func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
 // present is a twin as it is, without its past.
 func (d *door) present(key twin.ShadowKey, s *twin.Shadow, a *twin.Attributes) *document {
 	doc := &document{
-		DeviceID: key.Thing, Shadow: key.Shadow, Model: a.Model, Tags: a.Tags, Created: timeText(a.Created), LastSeen: lastSeen(s),
+		DeviceID: key.Thing, Shadow: key.Shadow, Model: a.Model, Tags: a.Tags, Created: timeText(a.Created), LastSeen: d.seen(lastSeen(s), key.Thing),
 	}
 	doc.setState(s)
 	return doc
@@ -188,7 +188,7 @@ func (d *door) addPast(r *http.Request, key twin.ShadowKey, p *params, doc *docu
 		}
 	}
 	if sum.LastSeen != 0 {
-		doc.LastSeen = timeText(sum.LastSeen)
+		doc.LastSeen = d.seen(timeText(sum.LastSeen), key.Thing)
 	}
 	connected := d.opts.Connected != nil && d.opts.Connected(key.Thing)
 	doc.Connected = &connected
