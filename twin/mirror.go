@@ -430,7 +430,7 @@ func wholeMember(at string, m map[string]jsontext.Value, name string) (uint64, e
 	}
 	if raw.Kind() == '0' {
 		if n, ok := wholeNumber(string(raw)); ok {
-			return uint64(n), nil
+			return n, nil
 		}
 	}
 	return 0, faultAt(at+"/"+name, "%.40s is not a whole number", raw)

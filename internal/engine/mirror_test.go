@@ -345,6 +345,11 @@ func TestMirror_previous(t *testing.T) {
 	wantOutcome(t, mirror(t, e, key, doc(4, 3, noon-3, 4)), twin.MirrorRecorded)
 	wantOutcome(t, mirror(t, e, key, doc(4, 3, noon-3, 4)), twin.MirrorRepeated)
 	wantOutcome(t, mirror(t, e, key, doc(3, 0, noon-4, 3)), twin.MirrorRepeated)
+	// Two blocks in one commit.
+	wantOutcome(t, mirror(t, e, key, doc(twin.MirrorBlockLen, twin.MirrorBlockLen-1, noon, 5)), twin.MirrorApplied)
+	e = openEngine(t, s, engine.Options{})
+	wantOutcome(t, mirror(t, e, key, doc(twin.MirrorBlockLen-1, 0, noon-1, twin.MirrorBlockLen-1)), twin.MirrorRepeated)
+	wantOutcome(t, mirror(t, e, key, doc(twin.MirrorBlockLen, 0, noon, 5)), twin.MirrorRepeated)
 }
 
 // A shadow that is deleted in the cloud and made again starts with a lower version.

@@ -170,8 +170,15 @@ func TestMirror_pastOfBoth(t *testing.T) {
 		after twin.Time
 		state string
 	}{
-		{-1, ""}, {0, `{"n":5}`}, {59 * second, `{"n":5}`}, {60 * second, `{"n":5,"here":1}`}, {89 * second, `{"n":5,"here":1}`},
-		{90 * second, `{"n":8}`}, {99 * second, `{"n":8}`}, {100 * second, `{"n":9}`}, {1000 * second, `{"n":9}`},
+		{-1, ""},
+		{0, `{"n":5}`},
+		{59 * second, `{"n":5}`},
+		{60 * second, `{"n":5,"here":1}`},
+		{89 * second, `{"n":5,"here":1}`},
+		{90 * second, `{"n":8}`},
+		{99 * second, `{"n":8}`},
+		{100 * second, `{"n":9}`},
+		{1000 * second, `{"n":9}`},
 	} {
 		if _, state := w.at(history.Point{Time: at + c.after}); state != c.state {
 			t.Errorf("after %d s the state was %s, want %s", c.after/second, state, c.state)
