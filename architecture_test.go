@@ -31,6 +31,7 @@ var imports = map[string]rule{
 	"internal/history":           {[]string{"twin", "internal/store"}, "reads the past through the contract"},
 	"internal/telemetry":         {[]string{"twin", "internal/store"}, "the way of samples, through the contract"},
 	"internal/proof":             {[]string{"twin", "internal/store"}, "checks the past through the contract"},
+	"internal/command":           {[]string{"twin"}, "the life of commands goes by events and records, whatever keeps them and whoever carries them"},
 	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
 	"internal/door/awsiot":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
@@ -38,7 +39,7 @@ var imports = map[string]rule{
 	"internal/door/rest":         {[]string{"twin", "internal/history"}, "a door knows no other door; it shows pages of history as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
-		"internal/feed", "internal/history", "internal/proof", "internal/telemetry",
+		"internal/feed", "internal/command", "internal/history", "internal/proof", "internal/telemetry",
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},

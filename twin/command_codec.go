@@ -40,10 +40,10 @@ func DecodeCommand(b []byte) (Command, error) {
 	return c, nil
 }
 
-// CommandKey is the key of a command's record: commands of a thing are in the order
-// in which they were queued.
+// CommandKey is the key of a command's record: the commands of a thing are in order,
+// the one that was queued last comes first.
 func CommandKey(thing ThingName, number Seq) string {
-	return string(binary.BigEndian.AppendUint64([]byte(CommandKeys(thing)), uint64(number)))
+	return string(binary.BigEndian.AppendUint64([]byte(CommandKeys(thing)), ^uint64(number)))
 }
 
 // CommandKeys begins the keys of all commands of a thing.

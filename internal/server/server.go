@@ -50,6 +50,8 @@ type Server struct {
 	broker *mqtt.Broker
 	things *device.Tracker
 
+	commands *commands
+
 	telemetry *telemetry.Telemetry
 	heard     *device.Heard // telemetry on its way from the doors
 	// stopNoting ends the writing of connection events; noting waits for that.
@@ -117,14 +119,18 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	noting, stopNoting := context.WithCancel(context.Background())
 	s.stopNoting = stopNoting
 	s.noting.Go(func() { s.things.Run(noting) })
+	if s.commands, err = openCommands(log, s.engine); err != nil {
+		return s, err
+	}
 	if s.broker, err = mqtt.Open(log, mqtt.Options{
-		Handler: topics{s.aws, device.New(log, s.engine, measured)}, Presence: presence{s.things},
+		Handler: topics{s.aws, device.New(log, s.engine, measured), s.commands}, Presence: presence{s.things, s.commands},
 		Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
 		SessionExpiryMax: c.MQTT.SessionExpiryMax, QueueLenMax: c.MQTT.QueueLenMax,
 	}); err != nil {
 		return s, fmt.Errorf("open mqtt door: %w", err)
 	}
 	s.aws.Connect(s.engine, s.broker, retained{s.broker})
+	s.commands.connect(log, s.broker)
 	s.health = &health{store: s.store, version: Version()}
 	handler, err := s.handler(limits)
 	if err != nil {
@@ -237,6 +243,9 @@ func (s *Server) takeDown(ctx context.Context) error {
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close())
+	}
+	if s.commands != nil {
+		s.commands.close()
 	}
 	if s.stopNoting != nil {
 		s.stopNoting() // that the devices have gone is noted before the engine ends

@@ -12,14 +12,20 @@ import (
 // topics splits what clients publish between the doors above MQTT: each takes the
 // topics that are its own.
 type topics struct {
-	aws    *awsiot.Door
-	device *device.Door
+	aws      *awsiot.Door
+	device   *device.Door
+	commands *commands
 }
 
-func (t topics) Allow(topic string) error { return t.aws.Allow(topic) }
+func (t topics) Allow(topic string) error {
+	if t.commands.aws.Serves(topic) {
+		return t.commands.aws.Allow(topic)
+	}
+	return t.aws.Allow(topic)
+}
 
 func (t topics) Publish(p *twin.Publish, done func(error)) bool {
-	return t.aws.Publish(p, done) || t.device.Publish(p, done)
+	return t.aws.Publish(p, done) || t.commands.device.Publish(p, done) || t.commands.aws.Publish(p, done) || t.device.Publish(p, done)
 }
 
 // deviceOptions makes the options of the device door of what is configured.
@@ -40,6 +46,11 @@ func telemetryRules(c *TelemetryConfig) twin.TelemetryRules {
 }
 
 // presence shows the tracker to the broker.
-type presence struct{ tracker *device.Tracker }
+type presence struct {
+	tracker  *device.Tracker
+	commands *commands
+}
 
-func (p presence) Connected(client string) mqtt.Visit { return p.tracker.Begin(client) }
+func (p presence) Connected(client string) mqtt.Visit {
+	return visit{p.tracker.Begin(client), p.commands}
+}

@@ -35,10 +35,13 @@ func ownTopic(topic string) (twin.ThingName, ownKind) {
 }
 
 // ThingOf returns the thing that a client stands for when it uses a topic or filter:
-// the one named in $aws/things/{thing}/… or twins/{thing}/…. A wildcard in the name
+// the one named in $aws/things/{thing}/…, $aws/commands/things/{thing}/… or twins/{thing}/…. A wildcard in the name
 // stands for no thing.
 func ThingOf(topic string) (twin.ThingName, bool) {
 	rest, ok := strings.CutPrefix(topic, "$aws/things/")
+	if !ok {
+		rest, ok = strings.CutPrefix(topic, "$aws/commands/things/")
+	}
 	if !ok {
 		rest, ok = strings.CutPrefix(topic, prefix)
 	}
