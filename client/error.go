@@ -18,6 +18,11 @@ type Error struct {
 	Instance       string       `json:"instance"`
 	RequestID      string       `json:"requestId"`      // greps in the server's log
 	CurrentVersion twin.Version `json:"currentVersion"` // of a version conflict, 0 if the shadow does not exist
+
+	// Of a request with many lines: see [TelemetryResult].
+	Accepted int         `json:"accepted"`
+	Rejected int         `json:"rejected"`
+	Errors   []LineError `json:"errors"`
 }
 
 // Error says what was refused and why.

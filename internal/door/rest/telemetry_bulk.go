@@ -89,6 +89,9 @@ func (d *door) postTelemetryBulk(w http.ResponseWriter, r *http.Request) error {
 
 // stopped says how far a request came that cannot go on.
 func (b *bulk) stopped(err error) error {
+	if b.line <= 1 && b.result.Rejected == 0 {
+		return err // nothing came of it
+	}
 	p := problemOf(err)
 	return fmt.Errorf("%w: %w", &problem{
 		slug: p.slug, Accepted: b.result.Accepted, Rejected: b.result.Rejected, Errors: b.result.Errors,
