@@ -59,13 +59,18 @@ func (r *Request) apply(next *Shadow, now Time) {
 	if r.state == nil {
 		return
 	}
-	if r.state.kind == kindNull {
+	m := merger{stamp: now.Seconds()}
+	m.apply(next, r.state)
+}
+
+// apply merges what was sent into a shadow that is being made.
+func (m *merger) apply(next *Shadow, state *Node) {
+	if state.kind == kindNull {
 		next.Desired, next.Reported = nil, nil // rule 4
 		return
 	}
-	m := merger{stamp: now.Seconds()}
-	next.Desired = m.section(next.Desired, r.state.find(keyDesired))
-	next.Reported = m.section(next.Reported, r.state.find(keyReported))
+	next.Desired = m.section(next.Desired, state.find(keyDesired))
+	next.Reported = m.section(next.Reported, state.find(keyReported))
 }
 
 const (

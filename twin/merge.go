@@ -5,6 +5,7 @@ package twin
 type merger struct {
 	stamp int64
 	slab  []Node
+	many  bool // the slab is for other shadows too
 }
 
 // mergeSlabLen is how many nodes are allocated at least: about those of the small
@@ -13,7 +14,11 @@ const mergeSlabLen = 8
 
 func (m *merger) grab(n int) []Node {
 	if n > len(m.slab) {
-		m.slab = make([]Node, max(n, mergeSlabLen))
+		least := mergeSlabLen
+		if m.many {
+			least = folderNodes
+		}
+		m.slab = make([]Node, max(n, least))
 	}
 	nodes := m.slab[:n:n]
 	m.slab = m.slab[n:]
@@ -33,9 +38,10 @@ func (m *merger) section(old, patch *Node) *Node {
 		return old
 	}
 	var members []Node
-	if old != nil {
+	switch {
+	case old != nil:
 		members = old.kids
-	} else {
+	case !m.many:
 		m.slab = make([]Node, patch.count()) // all of it is new, and there is no more
 	}
 	merged := m.members(members, patch.kids)
