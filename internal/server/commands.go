@@ -98,3 +98,10 @@ func (v visit) Uses(topic string) {
 	v.Visit.Uses(topic)
 	v.commands.arrived(topic)
 }
+
+// restCommands shows the service to the REST door.
+type restCommands struct{ *command.Service }
+
+func (c restCommands) ListCommands(ctx context.Context, thing twin.ThingName, states []twin.CommandState, before twin.Seq, limit int) ([]twin.Command, error) {
+	return c.List(ctx, thing, command.Query{States: states, Before: before, Limit: limit})
+}

@@ -106,6 +106,11 @@ func (doc *openAPI) operation(r *route) *operation {
 			Name: "id", In: "path", Description: "name of the thing", Required: true, Schema: schemaOf(reflect.TypeFor[twin.ThingName](), nil),
 		})
 	}
+	if strings.Contains(r.path, "{command}") {
+		p := doc.parameter("command", "path")
+		p.Required = true
+		op.Parameters = append(op.Parameters, p)
+	}
 	if strings.Contains(r.path, "{shadow}") {
 		p := doc.parameter("shadow", "path")
 		p.Required = true
@@ -206,6 +211,9 @@ func parameters() map[string]about {
 		"path":              {"a value in the shadow, such as reported.temperature", text},
 		"minInterval":       {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},
 		"after":             {"begin after this event id; 0 is the oldest event that is kept", text},
+		"command":           {"id of a command", text},
+		"state":             {"only commands in these states: queued, delivered, accepted, done, failed, rejected, expired, cancelled, or pending for the first three; may be repeated or hold several with commas", text},
+		"wait":              {"answer when the command has ended, or after this time; such as 10s, up to 30s", text},
 		"confirmationToken": {"ignored; AWS sends it with the confirmation of a destination", text},
 		"If-Match":          {`the version that the shadow must have, such as "v3"`, text},
 		"If-None-Match":     {"answer 304 if the shadow has this version still", text},

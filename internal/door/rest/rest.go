@@ -47,6 +47,7 @@ type Options struct {
 	Now       func() time.Time // the clock; time.Now
 	Mirror    Mirror           // takes documents of shadows in the cloud; nil: none are taken
 	Telemetry Telemetry        // takes samples; nil: none are taken
+	Commands  Commands         // nil: there are none
 	// TelemetryRules say which samples are taken.
 	TelemetryRules twin.TelemetryRules
 	// LastSeen returns the time of the newest sample of a thing, zero if none is known; nil:

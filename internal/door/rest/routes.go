@@ -68,6 +68,9 @@ func (d *door) routes() []route {
 			body: newEvent{}, answer: eventDocument{}, status: http.StatusCreated, handler: d.postEvent,
 		})
 	}
+	if d.opts.Commands != nil {
+		list = append(list, d.commandRoutes()...)
+	}
 	if d.opts.Mirror != nil {
 		list = append(list, d.ingestRoutes()...)
 	}
