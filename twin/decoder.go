@@ -47,14 +47,15 @@ func (d *decoder) uint16() uint16 {
 }
 
 // name reads up to a zero byte, which it drops.
-func (d *decoder) name() string {
-	s, rest, found := bytes.Cut(d.b, []byte{0})
-	if !found {
+func (d *decoder) name() []byte {
+	i := bytes.IndexByte(d.b, 0)
+	if i < 0 {
 		d.stop(errShort)
-		return ""
+		return nil
 	}
-	d.b = rest
-	return string(s)
+	s := d.b[:i]
+	d.b = d.b[i+1:]
+	return s
 }
 
 func (d *decoder) uvarint() uint64 {

@@ -245,13 +245,25 @@ func (e *Event) fields() uint64 {
 // DecodeEvent reads what [Event.AppendBinary] wrote. The event's byte fields share
 // the memory of b. An unknown format or damaged bytes are an error.
 func DecodeEvent(b []byte) (Event, error) {
-	d := decoder{b: b}
 	var e Event
-	e.Thing = ThingName(d.name())
-	e.Shadow = ShadowName(d.name())
+	if err := e.Decode(b); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// Decode is [DecodeEvent] into an event that is there already. If its thing, shadow,
+// session or model is what is read, that memory is kept: from event to event of a twin
+// they hardly change.
+func (e *Event) Decode(b []byte) error {
+	d := decoder{b: b}
+	thing, shadow, session, model := e.Thing, e.Shadow, e.Origin.Session, e.Model
+	*e = Event{}
+	e.Thing = keep(thing, d.name())
+	e.Shadow = keep(shadow, d.name())
 	e.Seq = Seq(d.uvarint())
 	if f := d.byte(); f != eventFormat && d.err == nil {
-		return Event{}, fmt.Errorf("event format %d is unknown", f)
+		return fmt.Errorf("event format %d is unknown", f)
 	}
 	e.Kind = EventKind(d.byte())
 	e.Origin.Door = Door(d.byte())
@@ -259,7 +271,7 @@ func DecodeEvent(b []byte) (Event, error) {
 	e.Version = Version(d.varint() + int64(e.Seq))
 	e.Origin.Session = string(e.Thing)
 	if f&hasSession != 0 {
-		e.Origin.Session = string(d.bytes())
+		e.Origin.Session = keep(session, d.bytes())
 	}
 	if f&hasPacketID != 0 {
 		e.Origin.PacketID = d.uint16() + uint16(e.Seq)
@@ -272,7 +284,7 @@ func DecodeEvent(b []byte) (Event, error) {
 		e.Snapshot = d.bytes()
 	}
 	if f&hasModel != 0 {
-		e.Model = string(d.bytes())
+		e.Model = keep(model, d.bytes())
 		e.ModelVersion = uint32(d.uvarintMax(math.MaxUint32))
 	}
 	if f&hasComputed != 0 {
@@ -294,9 +306,17 @@ func DecodeEvent(b []byte) (Event, error) {
 		d.err = fmt.Errorf("fields are marked %#x, are %#x", f, got)
 	}
 	if d.err != nil {
-		return Event{}, fmt.Errorf("decode event: %w", d.err)
+		return fmt.Errorf("decode event: %w", d.err)
 	}
-	return e, nil
+	return nil
+}
+
+// keep returns have if it is what b says, else a new string.
+func keep[T ~string](have T, b []byte) T {
+	if string(b) == string(have) {
+		return have
+	}
+	return T(b)
 }
 
 // Hash is a link of a thing's chain: SHA-256 over the link before it and the

@@ -175,7 +175,7 @@ func (r *Reader) fleetPage(ctx context.Context, m *merge, limit int, question []
 	more := len(m.kept) > limit
 	evs := m.kept[:min(len(m.kept), limit)]
 	p := Page{States: make([]State, len(evs))}
-	f := folder{reader: r, shadows: make(map[twin.ShadowKey]*twin.Shadow)}
+	f := folder{reader: r, shadows: make(map[twin.ShadowKey]*following)}
 	for i := range evs {
 		if m.Newest {
 			i = len(evs) - 1 - i

@@ -100,8 +100,9 @@ func (r *Reader) foldFromBase(ctx context.Context, key twin.ShadowKey, p positio
 // foldBack folds events that are newest first.
 func foldBack(s *twin.Shadow, evs []twin.Event) (*twin.Shadow, error) {
 	var err error
+	var rules twin.Folder
 	for i := len(evs) - 1; i >= 0; i-- {
-		if s, err = twin.Fold(s, &evs[i]); err != nil {
+		if s, err = rules.Fold(s, &evs[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -135,9 +136,14 @@ func (r *Reader) base(ctx context.Context, key twin.ShadowKey) (*twin.Event, err
 }
 
 // newest returns up to limit events of a shadow within p and not before from, newest
-// first. Several may have the millisecond of p, so it asks for more until it has
-// enough or there are no more.
+// first.
 func (r *Reader) newest(ctx context.Context, key twin.ShadowKey, p position, from twin.Time, limit int) ([]twin.Event, error) {
+	return newest(ctx, r, key, p, from, limit, itself)
+}
+
+// newest is [Reader.newest] for whatever holds an event. Several events may have the
+// millisecond of p, so it asks for more until it has enough or there are no more.
+func newest[T any](ctx context.Context, r *Reader, key twin.ShadowKey, p position, from twin.Time, limit int, event func(*T) *twin.Event) ([]T, error) {
 	ask := limit
 	if p.seq != noSeq {
 		ask++ // the event of the position itself
@@ -147,12 +153,12 @@ func (r *Reader) newest(ctx context.Context, key twin.ShadowKey, p position, fro
 		if p.time < maxTime {
 			q.To = p.time + 1
 		}
-		evs, err := r.events(ctx, q)
+		evs, err := read(ctx, r, q, event)
 		if err != nil {
 			return nil, err
 		}
 		got := len(evs)
-		for len(evs) > 0 && !p.includes(&evs[0]) {
+		for len(evs) > 0 && !p.includes(event(&evs[0])) {
 			evs = evs[1:]
 		}
 		if len(evs) >= limit || got < ask {
@@ -164,17 +170,21 @@ func (r *Reader) newest(ctx context.Context, key twin.ShadowKey, p position, fro
 // oldest returns up to limit events of a shadow after the event with a seq, at from
 // or later and before to, oldest first.
 func (r *Reader) oldest(ctx context.Context, key twin.ShadowKey, from, to twin.Time, seq twin.Seq, limit int) ([]twin.Event, error) {
+	return oldest(ctx, r, key, from, to, seq, limit, itself)
+}
+
+func oldest[T any](ctx context.Context, r *Reader, key twin.ShadowKey, from, to twin.Time, seq twin.Seq, limit int, event func(*T) *twin.Event) ([]T, error) {
 	ask := limit
 	if seq != 0 {
 		ask++
 	}
 	for ; ; ask *= 2 {
-		evs, err := r.events(ctx, store.EventRange{Key: key, From: from, To: to, Limit: ask})
+		evs, err := read(ctx, r, store.EventRange{Key: key, From: from, To: to, Limit: ask}, event)
 		if err != nil {
 			return nil, err
 		}
 		got := len(evs)
-		for len(evs) > 0 && evs[0].Seq <= seq {
+		for len(evs) > 0 && event(&evs[0]).Seq <= seq {
 			evs = evs[1:]
 		}
 		if len(evs) >= limit || got < ask {
@@ -183,31 +193,46 @@ func (r *Reader) oldest(ctx context.Context, key twin.ShadowKey, from, to twin.T
 	}
 }
 
+func itself(ev *twin.Event) *twin.Event { return ev }
+
 func (r *Reader) events(ctx context.Context, q store.EventRange) ([]twin.Event, error) {
+	return read(ctx, r, q, itself)
+}
+
+func read[T any](ctx context.Context, r *Reader, q store.EventRange, event func(*T) *twin.Event) ([]T, error) {
 	raw, err := r.store.Events(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("read the history of %s: %w", q.Key, err)
 	}
-	return decode(raw, q.Key.Thing)
+	return decode(raw, q.Key.Thing, event)
 }
 
 func (r *Reader) thingEvents(ctx context.Context, q store.ThingRange) ([]twin.Event, error) {
+	return readThing(ctx, r, q, itself)
+}
+
+func readThing[T any](ctx context.Context, r *Reader, q store.ThingRange, event func(*T) *twin.Event) ([]T, error) {
 	raw, err := r.store.ThingEvents(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("read the events of %s: %w", q.Thing, err)
 	}
-	return decode(raw, q.Thing)
+	return decode(raw, q.Thing, event)
 }
 
-func decode(raw [][]byte, thing twin.ThingName) ([]twin.Event, error) {
-	evs := make([]twin.Event, len(raw))
+// decode decodes events to where they are to be: an event is large, and copies of it
+// are what a page of a thousand would mostly cost.
+func decode[T any](raw [][]byte, thing twin.ThingName, event func(*T) *twin.Event) ([]T, error) {
+	list := make([]T, len(raw))
+	last := &twin.Event{Thing: thing}
 	for i, b := range raw {
-		var err error
-		if evs[i], err = twin.DecodeEvent(b); err != nil {
+		ev := event(&list[i])
+		ev.Thing, ev.Shadow, ev.Origin.Session, ev.Model = last.Thing, last.Shadow, last.Origin.Session, last.Model
+		if err := ev.Decode(b); err != nil {
 			return nil, fmt.Errorf("read an event of %s: %w", thing, err)
 		}
+		last = ev
 	}
-	return evs, nil
+	return list, nil
 }
 
 func wrap(err error, format string, args ...any) error {

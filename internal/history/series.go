@@ -101,7 +101,7 @@ func (r *Reader) line(ctx context.Context, key twin.ShadowKey, from, to twin.Tim
 		return line{}, err
 	}
 	l.moments = append(l.moments, moment{from, ev, start})
-	f := folder{reader: r, shadows: make(map[twin.ShadowKey]*twin.Shadow)}
+	f := folder{reader: r, shadows: make(map[twin.ShadowKey]*following)}
 	recorded := ev != nil && whole(ev)
 	var seq twin.Seq
 	after, scanned := from+1, 0

@@ -98,15 +98,16 @@ func (r *Reader) States(ctx context.Context, q Query) (Page, error) {
 	if at != nil {
 		b.moveBehind(at, q.Newest)
 	}
-	evs, err := r.page(ctx, &q, b, limit+1)
-	if err != nil {
+	var p Page
+	if p.States, err = r.page(ctx, &q, b, limit+1); err != nil {
 		return Page{}, err
 	}
-	more := len(evs) > limit
-	evs = evs[:min(len(evs), limit)]
-	var p Page
-	if p.States, err = r.states(ctx, evs, q.Newest, q.Form); err != nil {
-		return Page{}, err
+	more := len(p.States) > limit
+	p.States = p.States[:min(len(p.States), limit)]
+	if q.Form == States {
+		if err := r.fill(ctx, p.States, q.Newest); err != nil {
+			return Page{}, err
+		}
 	}
 	if n := fitting(p.States); n < len(p.States) {
 		p.States, more = p.States[:n], true
@@ -116,9 +117,11 @@ func (r *Reader) States(ctx context.Context, q Query) (Page, error) {
 		p.Next = place{time: last.Time, seq: last.Seq}.cursor(question)
 	}
 	// Recorded states have come in any order of their versions.
-	p.States = slices.DeleteFunc(p.States, func(s State) bool {
-		return s.Event.Version < q.FromVersion || q.ToVersion != 0 && s.Event.Version > q.ToVersion
-	})
+	if q.FromVersion != 0 || q.ToVersion != 0 {
+		p.States = slices.DeleteFunc(p.States, func(s State) bool {
+			return s.Event.Version < q.FromVersion || q.ToVersion != 0 && s.Event.Version > q.ToVersion
+		})
+	}
 	return p, nil
 }
 
@@ -199,9 +202,12 @@ func earlier(a, b twin.Time) twin.Time {
 	return a
 }
 
-// page reads up to limit events within bounds, in the order of the query.
-func (r *Reader) page(ctx context.Context, q *Query, b bounds, limit int) ([]twin.Event, error) {
-	var evs []twin.Event
+func ofState(s *State) *twin.Event { return &s.Event }
+
+// page reads up to limit events within bounds, in the order of the query, each without
+// its shadow.
+func (r *Reader) page(ctx context.Context, q *Query, b bounds, limit int) ([]State, error) {
+	var list []State
 	var err error
 	switch {
 	case b.to != 0 && b.to <= b.from:
@@ -214,81 +220,92 @@ func (r *Reader) page(ctx context.Context, q *Query, b bounds, limit int) ([]twi
 		if q.Newest {
 			tr.After = b.below
 		}
-		return r.thingEvents(ctx, tr)
+		return readThing(ctx, r, tr, ofState)
 	case q.Newest:
 		p := position{time: maxTime, seq: b.below}
 		if b.to != 0 {
 			p.time = b.to - 1
 		}
-		evs, err = r.newest(ctx, q.Key, p, b.from, limit)
+		list, err = newest(ctx, r, q.Key, p, b.from, limit, ofState)
 	default:
-		evs, err = r.oldest(ctx, q.Key, b.from, b.to, b.above, limit)
+		list, err = oldest(ctx, r, q.Key, b.from, b.to, b.above, limit, ofState)
 	}
 	if err != nil {
 		return nil, err
 	}
-	outside := func(e twin.Event) bool { return e.Seq <= b.above || b.below != 0 && e.Seq >= b.below }
-	return slices.DeleteFunc(evs, outside), nil
+	if b.above == 0 && b.below == 0 {
+		return list, nil
+	}
+	return slices.DeleteFunc(list, func(s State) bool {
+		return s.Event.Seq <= b.above || b.below != 0 && s.Event.Seq >= b.below
+	}), nil
 }
 
-// states adds to events the shadow after each. They are of one thing and in order of
+// fill adds to events the shadow after each. They are of one thing and in order of
 // their seq, forward or backward, without a gap within a shadow: so each shadow is
 // folded once, from the state before its first event.
-func (r *Reader) states(ctx context.Context, evs []twin.Event, backward bool, form Form) ([]State, error) {
-	states := make([]State, len(evs))
-	for i := range evs {
-		states[i].Event = evs[i]
-	}
-	if form == Patches {
-		return states, nil
-	}
-	f := folder{reader: r, shadows: make(map[twin.ShadowKey]*twin.Shadow)}
+func (r *Reader) fill(ctx context.Context, states []State, backward bool) error {
+	f := folder{reader: r, shadows: make(map[twin.ShadowKey]*following)}
 	for i := range states {
 		if backward {
 			i = len(states) - 1 - i
 		}
 		var err error
 		if states[i].Shadow, err = f.next(ctx, &states[i].Event); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return states, nil
+	return nil
 }
 
 // folder follows shadows from event to event.
 type folder struct {
 	reader  *Reader
-	shadows map[twin.ShadowKey]*twin.Shadow
+	rules   twin.Folder
+	shadows map[twin.ShadowKey]*following
+	last    *following // of the event before
+}
+
+// following is a shadow that a folder follows.
+type following struct {
+	key    twin.ShadowKey
+	known  bool
+	shadow *twin.Shadow
+}
+
+// of returns the shadow of an event.
+func (f *folder) of(ev *twin.Event) *following {
+	key := twin.ShadowKey{Thing: ev.Thing, Shadow: ev.Shadow}
+	if f.last != nil && f.last.key == key {
+		return f.last
+	}
+	if f.last = f.shadows[key]; f.last == nil {
+		f.last = &following{key: key}
+		f.shadows[key] = f.last
+	}
+	return f.last
 }
 
 // next returns the shadow after an event that is the next of its shadow, or the first
 // that the folder is given.
-func (f *folder) next(ctx context.Context, ev *twin.Event) (*twin.Shadow, error) {
+func (f *folder) next(ctx context.Context, ev *twin.Event) (s *twin.Shadow, err error) {
 	if ev.Kind == twin.EventRecorded {
 		return twin.RecordedState(ev)
 	}
-	if ev.Mirrored() {
-		s, err := twin.MirroredState(ev)
-		f.shadows[twin.ShadowKey{Thing: ev.Thing, Shadow: ev.Shadow}] = s
-		return s, err
-	}
-	key := twin.ShadowKey{Thing: ev.Thing, Shadow: ev.Shadow}
-	prev, known := f.shadows[key]
-	var s *twin.Shadow
-	var err error
+	at := f.of(ev)
 	switch {
-	case known:
-		s, err = twin.Fold(prev, ev)
+	case at.known || ev.Mirrored():
+		s, err = f.rules.Fold(at.shadow, ev)
 	case len(ev.Snapshot) > 0:
 		s, err = snapshot(ev)
 	default:
-		if prev, _, _, err = f.reader.foldUpTo(ctx, key, before(ev), false); err == nil {
-			s, err = twin.Fold(prev, ev)
+		if s, _, _, err = f.reader.foldUpTo(ctx, at.key, before(ev), false); err == nil {
+			s, err = f.rules.Fold(s, ev)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	f.shadows[key] = s
+	at.known, at.shadow = true, s
 	return s, nil
 }

@@ -85,14 +85,13 @@ func (r *Reader) Summary(ctx context.Context, key twin.ShadowKey, w Window) (Sum
 
 // window fills in states and averages.
 func (r *Reader) window(ctx context.Context, key twin.ShadowKey, limit int, s *Summary) error {
-	evs, err := r.newest(ctx, key, position{time: s.To - 1}, s.From, SummaryEventsMax+1)
+	states, err := newest(ctx, r, key, position{time: s.To - 1}, s.From, SummaryEventsMax+1, ofState)
 	if err != nil {
 		return err
 	}
-	cut := len(evs) > SummaryEventsMax
-	evs = evs[:min(len(evs), SummaryEventsMax)]
-	states, err := r.states(ctx, evs, true, States)
-	if err != nil {
+	cut := len(states) > SummaryEventsMax
+	states = states[:min(len(states), SummaryEventsMax)]
+	if err := r.fill(ctx, states, true); err != nil {
 		return err
 	}
 	// Averages are over effective time, beginning with what was in force.
