@@ -119,7 +119,7 @@ func commandObject(b []byte) ([]byte, error) {
 		return []byte("{}"), nil
 	}
 	v := jsontext.Value(bytes.Clone(b))
-	if err := v.Compact(); err != nil {
+	if err := compactStrict(&v); err != nil {
 		return nil, invalidCommand("parameters: %v", err)
 	}
 	if v.Kind() != '{' {

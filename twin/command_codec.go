@@ -129,12 +129,12 @@ func (s *CommandStep) setAnswer(field string, v jsontext.Value) error {
 		}
 	case "progress":
 		var n int
-		if err := json.Unmarshal(v, &n); err != nil {
+		if err := json.Unmarshal(v, &n); err != nil || v.Kind() != '0' {
 			return invalidAnswer(`"progress" is not a whole number of percent`)
 		}
 		s.Progress = &n
 	case "message":
-		if err := json.Unmarshal(v, &s.Message); err != nil {
+		if err := json.Unmarshal(v, &s.Message); err != nil || v.Kind() != '"' {
 			return invalidAnswer(`"message" is not a string`)
 		}
 	case "result":
@@ -150,7 +150,7 @@ func (s *CommandStep) setAnswer(field string, v jsontext.Value) error {
 func (s *CommandStep) Check() error {
 	if len(s.Result) > 0 {
 		v := jsontext.Value(s.Result)
-		if err := v.Compact(); err != nil {
+		if err := compactStrict(&v); err != nil {
 			return invalidAnswer(`"result": ` + err.Error())
 		}
 		s.Result = v
@@ -170,4 +170,10 @@ func (s *CommandStep) Check() error {
 
 func invalidAnswer(what string) error {
 	return NewError(KindInvalid, "Invalid answer to a command: "+what)
+}
+
+// compactStrict makes a value compact and refuses duplicate names and bad UTF-8, which
+// Compact by itself passes and which could not be kept.
+func compactStrict(v *jsontext.Value) error {
+	return v.Compact(jsontext.AllowDuplicateNames(false), jsontext.AllowInvalidUTF8(false))
 }
