@@ -453,3 +453,45 @@ func TestTelemetry_lastSeen(t *testing.T) {
 		}
 	}
 }
+
+// No more than two batches are on their way at a time, however long the body is.
+func TestTelemetry_inFlight(t *testing.T) {
+	a, s := telemetryAPI(t)
+	s.hold = true
+	answered := make(chan *httptest.ResponseRecorder, 1)
+	r := httptest.NewRequest("POST", "/api/v1/telemetry", strings.NewReader(strings.Repeat("{\"thing\":\"pump\",\"a\":1}\n", 10_000)))
+	r.Header.Set("Content-Type", "application/x-ndjson")
+	go func() {
+		w := httptest.NewRecorder()
+		a.handler.ServeHTTP(w, r)
+		answered <- w
+	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	quiet := 0 // how long nothing has come
+	for deadline := time.After(10 * time.Second); ; {
+		select {
+		case w := <-answered:
+			want(t, w, 200, `{"accepted":10000,"rejected":0}`)
+			return
+		case <-deadline:
+			t.Fatal("no answer")
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		held := s.held
+		if quiet++; quiet > 20 && len(held) > 0 {
+			s.held, quiet = held[1:], 0
+		} else {
+			held = nil
+		}
+		n := len(s.held)
+		s.mu.Unlock()
+		if n > 2 {
+			t.Fatalf("%d batches are on their way", n)
+		}
+		if len(held) > 0 {
+			held[0]()
+		}
+	}
+}
