@@ -24,6 +24,7 @@ type scan struct {
 	events [][]byte
 	key    []byte
 	found  []thingEvent // on the day being read
+	at     twin.Event   // at the iterator
 }
 
 type thingEvent struct {
@@ -150,6 +151,7 @@ func (c *scan) readClass(iter *pebble.Iterator, class store.Class, day uint32) e
 // are still wanted.
 func (c *scan) readShadow(iter *pebble.Iterator, class store.Class, day uint32, shadow twin.ShadowName) error {
 	prefix := appendHistoryPrefix(nil, class, day, twin.ShadowKey{Thing: c.Thing, Shadow: shadow})
+	c.at.Thing, c.at.Shadow = c.Thing, shadow
 	ok, err := c.enter(iter, prefix, day)
 	step := iter.Next
 	if c.Newest {
@@ -157,17 +159,37 @@ func (c *scan) readShadow(iter *pebble.Iterator, class store.Class, day uint32, 
 	}
 	for n := c.Limit - len(c.events); n > 0 && ok && err == nil && bytes.HasPrefix(iter.Key(), prefix); n-- {
 		var event []byte
-		var e twin.Event
-		if event, e, err = decodeAt(iter); err != nil {
+		if event, err = c.decode(iter, len(prefix), day, shadow); err != nil {
 			return err
 		}
-		if !c.Holds(e.Seq, e.Time) { // the range has ended: time does not step back in a thing
+		if !c.Holds(c.at.Seq, c.at.Time) { // the range has ended: time does not step back in a thing
 			return nil
 		}
-		c.found = append(c.found, thingEvent{e.Seq, event})
+		c.found = append(c.found, thingEvent{c.at.Seq, event})
 		ok = step()
 	}
 	return err
+}
+
+// decode reads the event at the iterator, in memory of its own, and decodes it to c.at. Its
+// key is that of a shadow on a day up to a prefix of so many bytes.
+func (c *scan) decode(iter *pebble.Iterator, prefix int, day uint32, shadow twin.ShadowName) ([]byte, error) {
+	seq, rest, ok := ordered(iter.Key()[prefix:])
+	if !ok || len(rest) > 0 {
+		return nil, errDamaged(fmt.Sprintf("key %x", iter.Key()))
+	}
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return nil, errRead(err)
+	}
+	event, err := unpackEvent(twin.ShadowKey{Thing: c.Thing, Shadow: shadow}, twin.Seq(seq), day, value)
+	if err == nil {
+		err = c.at.Decode(event)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key %x: %w", iter.Key(), err)
+	}
+	return event, nil
 }
 
 // enter goes to where the range begins among the events with a prefix.
