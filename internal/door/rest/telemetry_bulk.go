@@ -26,15 +26,18 @@ const (
 	// error.
 	bulkPatience = 10 * time.Second
 	bulkRetry    = 5 * time.Millisecond
-	// bulkIdle is how long the next batch may take to arrive, and the last to be answered.
+	// bulkIdle is how long nothing may arrive; the body as a whole may take as long as it
+	// takes.
 	bulkIdle = 30 * time.Second
+	bulkMove = time.Second // the least time between two moves of the deadlines
 )
 
 // bulk is a request with telemetry of many things, line by line.
 type bulk struct {
-	door     *door
-	ctx      context.Context //nolint:containedctx // it lives as long as one request
-	progress func()          // the deadlines of the connection are moved
+	door  *door
+	ctx   context.Context //nolint:containedctx // it lives as long as one request
+	conn  *http.ResponseController
+	moved time.Time // when the deadlines of the connection were
 
 	line   int // that is read, from 1
 	result telemetryResult
@@ -61,14 +64,9 @@ func (d *door) postTelemetryBulk(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rc := http.NewResponseController(w)
 	b := &bulk{
-		door: d, ctx: r.Context(),
+		door: d, ctx: r.Context(), conn: http.NewResponseController(w),
 		rows: make([]twin.Row, 0, bulkRowsMax), values: make([]twin.Measurement, 0, bulkValuesMax+twin.TelemetryKeysMax),
-		progress: func() {
-			at := time.Now().Add(bulkIdle)
-			_, _ = rc.SetReadDeadline(at), rc.SetWriteDeadline(at.Add(bulkIdle)) // not every writer has them
-		},
 	}
 	b.progress()
 	body := bufio.NewReaderSize(http.MaxBytesReader(w, r.Body, bulkBytesMax), bulkLineBytesMax)
@@ -85,6 +83,17 @@ func (d *door) postTelemetryBulk(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return writeJSON(w, b.result)
+}
+
+// progress moves the deadlines of the connection: something has arrived.
+func (b *bulk) progress() {
+	now := time.Now()
+	if now.Sub(b.moved) < bulkMove {
+		return
+	}
+	b.moved = now
+	_ = b.conn.SetReadDeadline(now.Add(bulkIdle)) // not every writer has them
+	_ = b.conn.SetWriteDeadline(now.Add(2 * bulkIdle))
 }
 
 // stopped says how far a request came that cannot go on.
@@ -149,7 +158,6 @@ func (b *bulk) flush() error {
 	}
 	b.flights = append(b.flights, f)
 	b.rows, b.values, b.count, b.good = b.rows[:0], b.values[:0], 0, 0
-	b.progress()
 	return nil
 }
 
@@ -219,6 +227,7 @@ func (b *bulk) nextLine(body *bufio.Reader) ([]byte, error) {
 	for {
 		line, err := body.ReadSlice('\n')
 		b.line++
+		b.progress()
 		if errors.Is(err, bufio.ErrBufferFull) {
 			for errors.Is(err, bufio.ErrBufferFull) {
 				_, err = body.ReadSlice('\n')
@@ -281,6 +290,7 @@ func (b *bulk) readJSON(body *bufio.Reader) error {
 			return err
 		}
 		limited.left = bulkLineBytesMax
+		b.progress()
 		if first != '[' {
 			return b.ended(dec)
 		}

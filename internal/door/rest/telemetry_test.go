@@ -495,3 +495,34 @@ func TestTelemetry_inFlight(t *testing.T) {
 		}
 	}
 }
+
+// A body may take longer than the server allows for a request, as long as something
+// arrives.
+func TestTelemetry_slowBody(t *testing.T) {
+	a, s := telemetryAPI(t)
+	server := httptest.NewUnstartedServer(a.handler)
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	server.Start()
+	defer server.Close()
+	body, w := io.Pipe()
+	go func() {
+		tick := time.NewTicker(30 * time.Millisecond)
+		defer tick.Stop()
+		for range 10 {
+			<-tick.C
+			fmt.Fprintln(w, `{"thing":"pump","a":1}`)
+		}
+		w.Close()
+	}()
+	res, err := http.Post(server.URL+"/api/v1/telemetry", "application/x-ndjson", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || !strings.Contains(string(b), `"accepted":10`) {
+		t.Errorf("%d %s %v", res.StatusCode, b, err)
+	}
+	if n := len(s.take()); n != 10 {
+		t.Errorf("%d rows", n)
+	}
+}
