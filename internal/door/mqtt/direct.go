@@ -52,7 +52,9 @@ func (b *Broker) SendDirect(d *Direct) int {
 		return 0
 	}
 	for i := range watchers {
-		watchers[i].send(nil)
+		if !hasTarget(receivers, watchers[i].s) {
+			watchers[i].send(nil)
+		}
 	}
 	return n
 }
@@ -79,10 +81,13 @@ func (b *Broker) directTargets(d *Direct, f *DirectForm, receivers, watchers []d
 		return false
 	}
 	for _, t := range targets {
-		if !own(t.s) {
+		switch {
+		case own(t.s):
+			if !hasTarget(receivers, t.s) {
+				receivers = append(receivers, directTarget{t, msg})
+			}
+		case !hasTarget(watchers, t.s):
 			watchers = append(watchers, directTarget{t, msg})
-		} else if !hasTarget(receivers, t.s) {
-			receivers = append(receivers, directTarget{t, msg})
 		}
 	}
 	return receivers, watchers
