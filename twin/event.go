@@ -259,8 +259,8 @@ func (e *Event) Decode(b []byte) error {
 	d := decoder{b: b}
 	thing, shadow, session, model := e.Thing, e.Shadow, e.Origin.Session, e.Model
 	*e = Event{}
-	e.Thing = keep(thing, d.name())
-	e.Shadow = keep(shadow, d.name())
+	e.Thing = keepName(&d, thing)
+	e.Shadow = keepName(&d, shadow)
 	e.Seq = Seq(d.uvarint())
 	if f := d.byte(); f != eventFormat && d.err == nil {
 		return fmt.Errorf("event format %d is unknown", f)
@@ -309,6 +309,15 @@ func (e *Event) Decode(b []byte) error {
 		return fmt.Errorf("decode event: %w", d.err)
 	}
 	return nil
+}
+
+// keepName reads a name and returns have if it is that.
+func keepName[T ~string](d *decoder, have T) T {
+	if n := len(have); n < len(d.b) && d.b[n] == 0 && string(d.b[:n]) == string(have) {
+		d.b = d.b[n+1:]
+		return have
+	}
+	return T(d.name())
 }
 
 // keep returns have if it is what b says, else a new string.

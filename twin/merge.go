@@ -77,12 +77,16 @@ func (m *merger) members(old, patch []Node) []Node {
 			}
 			continue
 		}
-		if p.kind == kindNull {
+		switch p.kind {
+		case kindNull:
 			merged[at].kind = kindNull // rule 2, taken out below
 			removed = true
-			continue
+		case kindObject:
+			merged[at] = m.onto(&old[at], p)
+		default: // as in fresh, but most updates are nothing else, and nodes are large
+			n := &merged[at]
+			n.kind, n.text, n.kids, n.stamp = p.kind, p.text, p.kids, m.stamp
 		}
-		merged[at] = m.onto(&old[at], p)
 	}
 	if !removed {
 		return merged

@@ -33,10 +33,10 @@ func (r *patchReader) read(patch []byte) (state Node, ok bool) {
 		r.nodes, r.stack = nil, nil
 	}
 	r.nodes, r.stack = r.nodes[:0], r.stack[:0]
-	state, ok = r.value("", 0, false)
-	if !ok || r.at != len(patch) || !utf8.Valid(patch) {
+	if !r.value("", 0, false) || r.at != len(patch) || !utf8.Valid(patch) {
 		return Node{}, false
 	}
+	state = r.stack[0]
 	if state.kind == kindNull {
 		return state, true
 	}
@@ -52,41 +52,46 @@ func (r *patchReader) read(patch []byte) (state Node, ok bool) {
 	return state, true
 }
 
-func (r *patchReader) value(key string, depth int, inArray bool) (n Node, ok bool) {
+// value reads a value and puts it on the stack.
+func (r *patchReader) value(key string, depth int, inArray bool) (ok bool) {
 	if r.at == len(r.b) {
-		return n, false
+		return false
 	}
-	n.key = key
+	place := len(r.stack)
+	r.stack = append(r.stack, Node{key: key})
+	n := &r.stack[place] // until something else is put there
 	switch c := r.b[r.at]; c {
 	case '{', '[':
 		if depth == patchDepthMax {
-			return n, false
+			return false
 		}
 		r.at++
+		n.kind = kindArray
+		var kids []Node
 		if c == '{' {
 			n.kind = kindObject
-			n.kids, ok = r.members(depth+1, inArray)
+			kids, ok = r.members(depth+1, inArray)
 		} else {
-			n.kind = kindArray
-			n.kids, ok = r.elements(depth + 1)
+			kids, ok = r.elements(depth + 1)
 		}
-		return n, ok
+		r.stack[place].kids = kids
+		return ok
 	case '"':
 		n.kind = kindString
 		n.text, ok = r.quoted()
-		return n, ok
+		return ok
 	case 't':
 		n.kind = kindTrue
-		return n, r.literal("true")
+		return r.literal("true")
 	case 'f':
 		n.kind = kindFalse
-		return n, r.literal("false")
+		return r.literal("false")
 	case 'n':
-		return n, !inArray && r.literal("null")
+		return !inArray && r.literal("null")
 	}
 	n.kind = kindNumber
 	n.text, ok = r.number()
-	return n, ok
+	return ok
 }
 
 func (r *patchReader) literal(word string) bool {
@@ -180,11 +185,9 @@ func (r *patchReader) members(depth int, inArray bool) ([]Node, bool) {
 				return nil, false
 			}
 		}
-		n, ok := r.value(key, depth, inArray)
-		if !ok {
+		if !r.value(key, depth, inArray) {
 			return nil, false
 		}
-		r.stack = append(r.stack, n)
 	}
 }
 
@@ -198,11 +201,9 @@ func (r *patchReader) elements(depth int) ([]Node, bool) {
 		if done {
 			return r.pop(start, true), true
 		}
-		n, ok := r.value("", depth, true)
-		if !ok {
+		if !r.value("", depth, true) {
 			return nil, false
 		}
-		r.stack = append(r.stack, n)
 	}
 }
 

@@ -157,39 +157,44 @@ func (c *scan) readShadow(iter *pebble.Iterator, class store.Class, day uint32, 
 	if c.Newest {
 		step = iter.Prev
 	}
+	// A day that is in the range as a whole needs no look at the time of each event.
+	begin := twin.Time(day) * dayMillis
+	timed := c.From > begin || c.To != 0 && c.To < begin+dayMillis
+	c.at.Time = begin
 	for n := c.Limit - len(c.events); n > 0 && ok && err == nil && bytes.HasPrefix(iter.Key(), prefix); n-- {
 		var event []byte
-		if event, err = c.decode(iter, len(prefix), day, shadow); err != nil {
+		var seq twin.Seq
+		if seq, event, err = c.read(iter, len(prefix), day, shadow, timed); err != nil {
 			return err
 		}
-		if !c.Holds(c.at.Seq, c.at.Time) { // the range has ended: time does not step back in a thing
+		if !c.Holds(seq, c.at.Time) { // the range has ended: time does not step back in a thing
 			return nil
 		}
-		c.found = append(c.found, thingEvent{c.at.Seq, event})
+		c.found = append(c.found, thingEvent{seq, event})
 		ok = step()
 	}
 	return err
 }
 
-// decode reads the event at the iterator, in memory of its own, and decodes it to c.at. Its
-// key is that of a shadow on a day up to a prefix of so many bytes.
-func (c *scan) decode(iter *pebble.Iterator, prefix int, day uint32, shadow twin.ShadowName) ([]byte, error) {
+// read reads the event at the iterator, in memory of its own; and if its time is wanted, decodes
+// it to c.at. Its key is that of a shadow on a day up to a prefix of so many bytes.
+func (c *scan) read(iter *pebble.Iterator, prefix int, day uint32, shadow twin.ShadowName, timed bool) (twin.Seq, []byte, error) {
 	seq, rest, ok := ordered(iter.Key()[prefix:])
 	if !ok || len(rest) > 0 {
-		return nil, errDamaged(fmt.Sprintf("key %x", iter.Key()))
+		return 0, nil, errDamaged(fmt.Sprintf("key %x", iter.Key()))
 	}
 	value, err := iter.ValueAndErr()
 	if err != nil {
-		return nil, errRead(err)
+		return 0, nil, errRead(err)
 	}
 	event, err := unpackEvent(twin.ShadowKey{Thing: c.Thing, Shadow: shadow}, twin.Seq(seq), day, value)
-	if err == nil {
+	if err == nil && timed {
 		err = c.at.Decode(event)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("key %x: %w", iter.Key(), err)
+		return 0, nil, fmt.Errorf("key %x: %w", iter.Key(), err)
 	}
-	return event, nil
+	return twin.Seq(seq), event, nil
 }
 
 // enter goes to where the range begins among the events with a prefix.
