@@ -37,8 +37,8 @@ func newRoot() *cobra.Command {
 		return &usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitHelp)
-	root.AddCommand(newServe(), newGet(), newSet(), newDelete(), newTag(), newList(), newHistory(), newEvents(), newDiff(), newWatch(), newTelemetry(),
-		newVerify(), newReplay(), newExport(), newConfig(), newVersion())
+	root.AddCommand(newServe(), newGet(), newSet(), newDelete(), newTag(), newList(), newHistory(), newEvents(), newDiff(), newWatch(), newTelemetry(), newCommand(),
+		newVerify(), newReplay(), newExport(), newBackup(), newRestore(), newConfig(), newVersion())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }

@@ -45,6 +45,7 @@ type Options struct {
 	// none is.
 	Connected func(twin.ThingName) bool
 	Now       func() time.Time // the clock; time.Now
+	Backup    Backup           // nil: there is none
 	Mirror    Mirror           // takes documents of shadows in the cloud; nil: none are taken
 	Telemetry Telemetry        // takes samples; nil: none are taken
 	Commands  Commands         // nil: there are none

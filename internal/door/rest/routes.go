@@ -77,6 +77,9 @@ func (d *door) routes() []route {
 	if d.opts.Telemetry != nil {
 		list = append(list, d.telemetryRoutes()...)
 	}
+	if d.opts.Backup != nil {
+		list = append(list, d.backupRoutes()...)
+	}
 	if d.opts.Feed != nil {
 		list = append(list, route{
 			method: "GET", path: "/api/v1/stream", name: "stream", summary: "Follow committed events as server-sent events; each id is a place to go on from",

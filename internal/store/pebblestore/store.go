@@ -25,6 +25,8 @@ type Store struct {
 	lock  io.Closer
 	fence *fence
 	space *space
+	// backingUp is held while a backup is written.
+	backingUp sync.Mutex
 
 	build      builder
 	days       days
@@ -112,6 +114,9 @@ func (s *Store) lockDir() error {
 func (s *Store) open() error {
 	recorded, fresh, err := s.openFolder()
 	if err != nil {
+		return err
+	}
+	if err := s.removeLeftovers(); err != nil {
 		return err
 	}
 	s.fence.park.Store(true)
