@@ -35,9 +35,9 @@ func before(ev *twin.Event) position { return position{ev.Time, ev.Seq} }
 // any that a fold could find: of a shadow that lives elsewhere all are recorded.
 func (r *Reader) foldUpTo(ctx context.Context, key twin.ShadowKey, p position, orRecorded bool) (s *twin.Shadow, ev, recorded *twin.Event, err error) {
 	var tail []twin.Event // newest first, down to one with a snapshot
-	at := p
-	for found := false; !found; {
-		evs, err := r.newest(ctx, key, at, 0, chunkLen)
+	at, chunk := p, chunkLen
+	for found := false; !found; chunk = chunkMax {
+		evs, err := r.newest(ctx, key, at, 0, chunk)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -60,7 +60,7 @@ func (r *Reader) foldUpTo(ctx context.Context, key twin.ShadowKey, p position, o
 		if orRecorded && len(tail) == 0 && recorded != nil && evs[len(evs)-1].Time < when(recorded) {
 			return nil, nil, recorded, nil
 		}
-		if len(evs) < chunkLen {
+		if len(evs) < chunk {
 			return r.foldFromBase(ctx, key, p, tail, recorded)
 		}
 		if len(tail) > foldEventsMax {

@@ -28,6 +28,9 @@ const (
 	// chunkLen is how many events are read at once where it is not known how many are
 	// needed.
 	chunkLen = 64
+	// chunkMax is how many are read after that to find a snapshot: with the chunk before
+	// as many as there are from one to the next.
+	chunkMax = 192
 )
 
 // Store is what the past is read from; a [store.Store] with its [store.Past].

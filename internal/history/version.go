@@ -58,6 +58,14 @@ func (r *Reader) after(ctx context.Context, key twin.ShadowKey, ev *twin.Event) 
 // findVersion returns the newest kept event that made a version, hi or one before it;
 // nil if there is none. With oneLife it looks no further than the life of hi.
 func (r *Reader) findVersion(ctx context.Context, key twin.ShadowKey, v twin.Version, hi *twin.Event, oneLife bool) (*twin.Event, error) {
+	if hi != nil && v < hi.Version {
+		// Nearly always all is one life. Where fewer events lie between than a life that
+		// came to the version of hi has, there was no restart.
+		ev, err := r.searchVersion(ctx, key, v, window{hi: hi})
+		if err != nil || ev != nil && hi.Seq-ev.Seq < twin.Seq(hi.Version) {
+			return ev, err
+		}
+	}
 	for hi != nil {
 		if hi.Version == v {
 			return hi, nil

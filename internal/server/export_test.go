@@ -28,3 +28,6 @@ func NewGuard(next http.Handler, c HTTPConfig) (http.Handler, error) { return ne
 func OpenWith(c Config, log *slog.Logger, opts pebblestore.Options) (*Server, error) {
 	return open(c, log, opts)
 }
+
+// FeedError is feedError.
+func FeedError(err error) error { return feedError(err) }

@@ -8,7 +8,6 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/rest"
 	"github.com/twofold-iot/twofold/internal/feed"
 	"github.com/twofold-iot/twofold/internal/store"
-	"github.com/twofold-iot/twofold/twin"
 )
 
 // feedLog shows the store's log to the feed.
@@ -61,11 +60,7 @@ func feedError(err error) error {
 	if !errors.As(err, &gone) {
 		return err
 	}
-	return &twin.Error{
-		Kind:    twin.KindInvalid,
-		Message: "The events after this position have expired; read the current states and start again without Last-Event-ID",
-		Err:     err,
-	}
+	return rest.Gone("The events after this position have expired; read the current states and start again without Last-Event-ID")
 }
 
 type restReader struct{ *feed.Reader }

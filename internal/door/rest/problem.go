@@ -29,6 +29,9 @@ type problem struct {
 
 func (p *problem) Error() string { return p.Detail }
 
+// Gone is the error for what was there and has expired (410). detail says what can be done.
+func Gone(detail string) error { return &problem{slug: slugGone, Detail: detail} }
+
 // The last part of the problem types; each has a page, see pages.
 const (
 	slugInvalid         = "invalid-request"
@@ -39,6 +42,7 @@ const (
 	slugMethod          = "method-not-allowed"
 	slugConflict        = "conflict"
 	slugVersion         = "version-conflict"
+	slugGone            = "gone"
 	slugTooLarge        = "too-large"
 	slugMediaType       = "unsupported-media-type"
 	slugEncoding        = "not-utf-8"
@@ -65,6 +69,7 @@ func pages(slug string) (page, bool) {
 		slugRoute:           {404, "Nothing is served here", "No route of this server has that path. Check the address."},
 		slugMethod:          {405, "Method is not served here", "The path exists but not with this method; the Allow header lists those that do."},
 		slugConflict:        {409, "Request conflicts with the current state", "Read the twin again and repeat the request on what you find."},
+		slugGone:            {410, "Has expired", "What is asked for was there and has expired. A stream that is this far behind has missed events: read the current states, then start it again without a position."},
 		slugVersion:         {412, "Twin has changed", "If-Match named a version that is not the current one; currentVersion is. Read the twin, decide again, and send the request with the new version."},
 		slugTooLarge:        {413, "Too large", "The request, or the shadow it would make, is over a size limit. The limit of a shadow counts desired plus reported as compact JSON: setting shadow.document_bytes_max."},
 		slugMediaType:       {415, "Media type is not supported", "A PATCH takes a JSON merge patch (RFC 7396) with Content-Type application/merge-patch+json or application/json."},
