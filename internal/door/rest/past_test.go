@@ -86,7 +86,7 @@ func newWorld(t *testing.T) *world {
 	m := managed{e}
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
-		Past: history.New(baseless{s}, m), Twins: m, Mirror: e, Telemetry: &w.samples,
+		Past: history.New(baseless{s}, m), Twins: m, Mirror: e, Telemetry: &w.samples, Commands: newCommands(t, e, w.Now),
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
 	})
 	w.engine, w.api = e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}
