@@ -158,3 +158,172 @@ func TestCommands_aws(t *testing.T) {
 		t.Errorf("unknown: %s", m.Payload())
 	}
 }
+
+// commandsOf is a client with a persistent session that takes the commands of pump-7.
+func (r *running) commandsOf(t *testing.T, id, filter string, clean bool) *device {
+	t.Helper()
+	d := &device{got: make(chan paho.Message, 10_000)}
+	opts := paho.NewClientOptions().AddBroker("tcp://" + r.addr(t, "mqtt")).SetClientID(id).SetCleanSession(clean).
+		SetConnectTimeout(waitMax).SetAutoReconnect(false).SetConnectRetry(false).
+		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { d.got <- m })
+	d.Client = paho.NewClient(opts)
+	d.wait(t, d.Connect())
+	t.Cleanup(func() { d.Disconnect(0) })
+	if filter != "" {
+		d.wait(t, d.Subscribe(filter, 1, nil))
+	}
+	return d
+}
+
+func (d *device) noMessage(t *testing.T) {
+	t.Helper()
+	// What was published before the answer to this has come before it.
+	d.wait(t, d.Subscribe("sentinel", 1, nil))
+	d.publish(t, "sentinel", "x")
+	if m := d.nextMessage(t); m.Topic() != "sentinel" {
+		t.Fatalf("%s on %s", m.Payload(), m.Topic())
+	}
+}
+
+// A device that returns gets what is pending, in order and once: not what was cancelled,
+// what it had, or what is done; also over a restart of the server, and with a session
+// that persists.
+func TestCommands_returns(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		for _, filter := range []string{"twins/pump-7/commands/+", "$aws/commands/things/pump-7/executions/+/request/#"} {
+			t.Run(fmt.Sprintf("clean=%v %s", clean, filter[:4]), func(t *testing.T) { returns(t, clean, filter) })
+		}
+	}
+}
+
+func returns(t *testing.T, clean bool, filter string) {
+	conf := config(t)
+	r := start(t, conf)
+	r.createTwin(t, "pump-7")
+	idOf := func(m paho.Message) string {
+		if clean := strings.TrimPrefix(m.Topic(), "twins/pump-7/commands/"); clean != m.Topic() {
+			return clean
+		}
+		return strings.Split(m.Topic(), "/")[5]
+	}
+	d := r.commandsOf(t, "pump-7", filter, clean)
+	r.send(t, "pump-7", `{"id":"had","name":"a"}`)
+	if got := idOf(d.nextMessage(t)); got != "had" {
+		t.Fatalf("got %s", got)
+	}
+	until(t, "it is delivered", func() bool { return r.ended0(t, "pump-7", "had").State == "delivered" })
+	d.Disconnect(0)
+	until(t, "it is gone", func() bool {
+		_, body := r.call(t, "GET", "/api/v1/twins/pump-7?history=false", "")
+		return strings.Contains(body, `"connected":false`)
+	})
+	for i := range 10 {
+		r.send(t, "pump-7", fmt.Sprintf(`{"id":"p%d","name":"a"}`, i))
+	}
+	r.call(t, "POST", "/api/v1/twins/pump-7/commands/p4/cancel", "")
+	d = r.commandsOf(t, "pump-7", filter, clean)
+	want := func(ids ...string) {
+		t.Helper()
+		for _, id := range ids {
+			if got := idOf(d.nextMessage(t)); got != id {
+				t.Fatalf("got %s, want %s", got, id)
+			}
+		}
+	}
+	want("p0", "p1", "p2", "p3", "p5", "p6", "p7", "p8", "p9")
+	d.noMessage(t)
+	until(t, "all are delivered", func() bool { return r.ended0(t, "pump-7", "p9").State == "delivered" })
+	d.Disconnect(0)
+	until(t, "it is gone", func() bool {
+		_, body := r.call(t, "GET", "/api/v1/twins/pump-7?history=false", "")
+		return strings.Contains(body, `"connected":false`)
+	})
+	r.send(t, "pump-7", `{"id":"q1","name":"a"}`)
+	r.send(t, "pump-7", `{"id":"q2","name":"a"}`)
+	r.stop()
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, conf)
+	d = r.commandsOf(t, "pump-7", "", clean)
+	if clean {
+		d.wait(t, d.Subscribe(filter, 1, nil))
+	}
+	want("q1", "q2")
+	d.noMessage(t)
+	d.publish(t, "twins/pump-7/commands/q1/status", `{"status":"done"}`)
+	if got := r.ended(t, "pump-7", "q1"); got.State != "done" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// ended0 reads a command at once.
+func (r *running) ended0(t *testing.T, thing, id string) command {
+	t.Helper()
+	status, answer := r.call(t, "GET", "/api/v1/twins/"+thing+"/commands/"+id, "")
+	if status != 200 {
+		t.Fatalf("GET command: %d %s", status, answer)
+	}
+	return parseCommand(t, answer)
+}
+
+// Who looks on by a wildcard does not take a command away from its device.
+func TestCommands_watched(t *testing.T) {
+	r := start(t, config(t))
+	r.createTwin(t, "pump-7")
+	watcher := r.commandsOf(t, "watcher", "twins/+/commands/#", true)
+	r.send(t, "pump-7", `{"id":"c1","name":"a"}`)
+	watcher.noMessage(t)
+	d := r.commandsOf(t, "pump-7", "twins/pump-7/#", true)
+	if m := d.nextMessage(t); m.Topic() != "twins/pump-7/commands/c1" {
+		t.Errorf("got %s", m.Topic())
+	}
+	if m := watcher.nextMessage(t); m.Topic() != "twins/pump-7/commands/c1" {
+		t.Errorf("the watcher got %s", m.Topic())
+	}
+}
+
+// What is expired is not delivered, and says so.
+func TestCommands_expires(t *testing.T) {
+	r := start(t, config(t))
+	r.createTwin(t, "pump-7")
+	c := r.send(t, "pump-7", `{"id":"c1","name":"a","expiresIn":"1s"}`)
+	if got := r.ended(t, "pump-7", c.ID); got.State != "expired" {
+		t.Fatalf("%+v", got)
+	}
+	d := r.commandsOf(t, "pump-7", "twins/pump-7/commands/+", true)
+	d.noMessage(t)
+	d.publish(t, "twins/pump-7/commands/c1/status", `{"status":"done"}`)
+	if got := r.ended(t, "pump-7", "c1"); got.State != "expired" {
+		t.Errorf("an answer after the expiry: %+v", got)
+	}
+	if types := r.eventTypes(t, "pump-7", "c1"); types != "queued expired" {
+		t.Errorf("events: %s", types)
+	}
+}
+
+// Answers that make no sense are noted, and disturb nothing; so are topics that are not
+// for devices.
+func TestCommands_badAnswers(t *testing.T) {
+	r := start(t, config(t))
+	r.createTwin(t, "lamp-1")
+	d := connect(t, "tcp://"+r.addr(t, "mqtt"), nil)
+	d.subscribe(t, "twins/lamp-1/commands/+")
+	r.send(t, "lamp-1", `{"id":"c1","name":"a"}`)
+	d.nextMessage(t)
+	for _, bad := range []string{`{}`, `[]`, `{"status":"fine"}`, `{"status":"done","progress":200}`, ``, "\xff"} {
+		d.publish(t, "twins/lamp-1/commands/c1/status", bad)
+	}
+	d.publish(t, "twins/lamp-1/commands/none/status", `{"status":"done"}`)
+	d.publish(t, "twins/lamp-1/commands/c1/status", `{"status":"done"}`)
+	if got := r.ended(t, "lamp-1", "c1"); got.State != "done" {
+		t.Errorf("%+v", got)
+	}
+	_, body := r.call(t, "GET", "/api/v1/twins/lamp-1/events?kind=rejected", "")
+	if !strings.Contains(body, "Invalid answer to a command") {
+		t.Errorf("rejections: %s", body)
+	}
+	// A 3.1.1 client that publishes where only the server may is cut off.
+	d.Publish("$aws/commands/things/lamp-1/executions/c1/request/json", 0, false, "{}")
+	until(t, "it is cut off", func() bool { return !d.IsConnected() })
+}
