@@ -47,11 +47,13 @@ func newPastState(st *history.State) *pastState {
 	case s == nil:
 		p.Patch = ev.Patch
 	case s.Exists():
+		room := make([]byte, 0, s.JSONBytes())
 		if s.Reported != nil {
-			p.Reported = s.Reported.AppendJSON(nil)
+			room = s.Reported.AppendJSON(room)
+			p.Reported = room[:len(room):len(room)]
 		}
 		if s.Desired != nil {
-			p.Desired = s.Desired.AppendJSON(nil)
+			p.Desired = s.Desired.AppendJSON(room)[len(room):]
 		}
 	}
 	return p
@@ -102,8 +104,9 @@ func (d *door) getHistory(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	answer := &historyPage{DeviceID: key.Thing, Shadow: key.Shadow, Next: string(page.Next)}
+	answer.States = make([]*pastState, len(page.States))
 	for i := range page.States {
-		answer.States = append(answer.States, newPastState(&page.States[i]))
+		answer.States[i] = newPastState(&page.States[i])
 	}
 	return writeHistory(w, r, answer, format)
 }
@@ -159,14 +162,35 @@ func writeHistory(w http.ResponseWriter, r *http.Request, page *historyPage, for
 	linkNext(w, r, page.Next)
 	switch format {
 	case asNDJSON:
-		return writeLines(w, page.States)
+		return writeStates(w, page.States)
 	case asCSV:
 		return writeTable(w, page.States)
 	}
-	if page.States == nil {
-		page.States = []*pastState{}
+	b, err := page.appendJSON(make([]byte, 0, pastStateBytes*(1+len(page.States))))
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
 	}
-	return writeJSON(w, page)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(b) // the client may be gone
+	return nil
+}
+
+// pastStateBytes is about what a small state takes.
+const pastStateBytes = 256
+
+// writeStates writes one state per line.
+func writeStates(w http.ResponseWriter, states []*pastState) error {
+	b := make([]byte, 0, pastStateBytes*len(states))
+	for _, st := range states {
+		var err error
+		if b, err = st.appendJSON(b); err != nil {
+			return fmt.Errorf("write the answer: %w", err)
+		}
+		b = append(b, '\n')
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	_, _ = w.Write(b) // the client may be gone
+	return nil
 }
 
 // writeLines writes one JSON value per line.
