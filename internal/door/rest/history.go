@@ -31,9 +31,20 @@ type pastState struct {
 	Patch       json.RawMessage `json:"patch,omitempty"`
 }
 
-func newPastState(st *history.State) *pastState {
+// pastStates are the states of a page.
+func pastStates(states []history.State) []*pastState {
+	list := make([]pastState, len(states)) // in one piece: there may be ten thousand
+	refs := make([]*pastState, len(states))
+	for i := range states {
+		list[i].set(&states[i])
+		refs[i] = &list[i]
+	}
+	return refs
+}
+
+func (p *pastState) set(st *history.State) {
 	ev := &st.Event
-	p := &pastState{
+	*p = pastState{
 		Timestamp: timeText(instant(ev)), Shadow: ev.Shadow, Version: ev.Version, Seq: ev.Seq,
 		Kind: ev.Kind.String(), By: ev.Origin.Session, Correlation: ev.Correlation,
 	}
@@ -56,7 +67,6 @@ func newPastState(st *history.State) *pastState {
 			p.Desired = s.Desired.AppendJSON(room)[len(room):]
 		}
 	}
-	return p
 }
 
 type historyPage struct {
@@ -103,11 +113,7 @@ func (d *door) getHistory(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	answer := &historyPage{DeviceID: key.Thing, Shadow: key.Shadow, Next: string(page.Next)}
-	answer.States = make([]*pastState, len(page.States))
-	for i := range page.States {
-		answer.States[i] = newPastState(&page.States[i])
-	}
+	answer := &historyPage{DeviceID: key.Thing, Shadow: key.Shadow, States: pastStates(page.States), Next: string(page.Next)}
 	return writeHistory(w, r, answer, format)
 }
 
@@ -149,11 +155,9 @@ func (d *door) fleetHistory(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return pastError(err)
 	}
-	answer := &historyPage{Model: q.Model, Next: string(page.Next)}
-	for i := range page.States {
-		st := newPastState(&page.States[i])
+	answer := &historyPage{Model: q.Model, States: pastStates(page.States), Next: string(page.Next)}
+	for i, st := range answer.States {
 		st.Thing = page.States[i].Event.Thing
-		answer.States = append(answer.States, st)
 	}
 	return writeHistory(w, r, answer, format)
 }

@@ -39,3 +39,14 @@ func TestHistoryJSON(t *testing.T) {
 		}
 	}
 }
+
+func TestTimeText(t *testing.T) {
+	if got := timeText(0); got != "" {
+		t.Errorf("no time is %q", got)
+	}
+	for _, at := range []twin.Time{1, 999, 1000, 1795348800250, 1795348800007, -1, -1000, 253402300799999} {
+		if got, want := timeText(at), at.Std().Format("2006-01-02T15:04:05.000Z"); got != want {
+			t.Errorf("%d is %s, want %s", at, got, want)
+		}
+	}
+}
