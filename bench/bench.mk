@@ -1,6 +1,6 @@
 # Benchmarks and long checks; see docs/benchmarks.md. Included by the Makefile.
 
-.PHONY: bench-server bench-ingest bench-memory kill-smoke kill-control long-kill
+.PHONY: bench-server bench-ingest bench-commands bench-memory kill-smoke kill-control long-kill
 
 BENCH_SECONDS ?= 30
 BUDGET ?= 30m
@@ -10,6 +10,9 @@ bench-server:
 
 bench-ingest: bench-server
 	go run ./bench/ingest -server bin/twofold -seconds $(BENCH_SECONDS)
+
+bench-commands: bench-server
+	go run ./bench/commands -server bin/twofold -seconds $(BENCH_SECONDS)
 
 bench-memory: bench-server
 	go run ./bench/memory -server bin/twofold
