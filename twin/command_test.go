@@ -199,7 +199,9 @@ func TestDecodeCommand_refuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range [][]byte{
-		nil, {2}, b[:len(b)-1], append([]byte{9}, b[1:]...),
+		nil,
+		{2},
+		b[:len(b)-1], append([]byte{9}, b[1:]...),
 		bytes.Replace(b, []byte("queued"), []byte("lost"), 1),
 		bytes.Replace(b, []byte(`"id"`), []byte(`"di"`), 1),
 	} {

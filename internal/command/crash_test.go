@@ -3,6 +3,7 @@ package command_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -62,9 +63,7 @@ func TestService_crash(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			all := map[twin.CommandID]twin.CommandState{}
-			for id, s := range told {
-				all[id] = s
-			}
+			maps.Copy(all, told)
 			return all
 		}}
 		w.to = crash

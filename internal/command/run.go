@@ -262,7 +262,7 @@ func (h timeHeap) Swap(i, j int) {
 
 // Push implements [heap.Interface].
 func (h *timeHeap) Push(x any) {
-	e := x.(*entry) //nolint:errcheck,forcetypeassert // only entries are pushed
+	e := x.(*entry)
 	*h = append(*h, e)
 	e.place = len(*h)
 }

@@ -201,8 +201,8 @@ func returns(t *testing.T, clean bool, filter string) {
 	r := start(t, conf)
 	r.createTwin(t, "pump-7")
 	idOf := func(m paho.Message) string {
-		if clean := strings.TrimPrefix(m.Topic(), "twins/pump-7/commands/"); clean != m.Topic() {
-			return clean
+		if id, own := strings.CutPrefix(m.Topic(), "twins/pump-7/commands/"); own {
+			return id
 		}
 		return strings.Split(m.Topic(), "/")[5]
 	}
