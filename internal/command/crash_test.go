@@ -28,7 +28,7 @@ type crashing struct {
 	now   func() map[twin.CommandID]twin.CommandState
 }
 
-func (c *crashing) SendCommand(cmd *twin.Command, still func() bool, taken func(string)) int {
+func (c *crashing) SendCommand(cmd *twin.Command, still func() bool, taken func(string)) (n int, full bool) {
 	if c.calls++; c.calls == c.n {
 		c.acked = c.now()
 		c.clone = c.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.rnd.IntN(101), RNG: c.rnd})

@@ -20,6 +20,10 @@ func (s *Service) Command(ctx context.Context, name twin.ThingName, id twin.Comm
 	return s.named(ctx, name, id)
 }
 
+// EndWaits lets all who wait for the end of a command go, now and later, since the server
+// stops.
+func (s *Service) EndWaits() { s.endWaits.Do(func() { close(s.waits) }) }
+
 // Wait returns a command when it has ended, or as it is after some time.
 func (s *Service) Wait(ctx context.Context, name twin.ThingName, id twin.CommandID, limit time.Duration) (c twin.Command, found bool, err error) {
 	e := s.find(name, id)
@@ -39,6 +43,8 @@ func (s *Service) Wait(ctx context.Context, name twin.ThingName, id twin.Command
 		select {
 		case <-changed:
 		case <-timer.C:
+			return c, true, nil
+		case <-s.waits:
 			return c, true, nil
 		case <-ctx.Done():
 			return c, true, nil

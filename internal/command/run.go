@@ -112,11 +112,16 @@ func (s *Service) send(to Sender, t *thing) {
 		c, visits := e.cmd, t.visits
 		s.mu.Unlock()
 		still := func() bool { return !e.over.Load() && !e.taken.Load() && s.now() < c.Expires }
-		n := to.SendCommand(&c, still, func(client string) { s.taken(e, client) })
+		n, full := to.SendCommand(&c, still, func(client string) { s.taken(e, client) })
+		s.mu.Lock()
 		if n == 0 {
+			if full && !t.crowded {
+				t.crowded = true
+				s.again = append(s.again, retry{at: s.opts.Now().Add(retryAfter), t: t})
+			}
+			s.mu.Unlock()
 			return
 		}
-		s.mu.Lock()
 		if t.visits == visits { // else it begins anew
 			t.next = c.Number + 1
 		}
@@ -170,6 +175,11 @@ func (s *Service) tryAgain() {
 	for _, r := range s.again {
 		if now.Before(r.at) {
 			kept = append(kept, r)
+			continue
+		}
+		if r.t != nil {
+			r.t.crowded = false
+			s.dirtyLocked(r.t)
 			continue
 		}
 		r.e.stalled = false

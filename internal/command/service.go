@@ -26,11 +26,11 @@ type Engine interface {
 }
 
 // Sender sends a command to its device if that is connected and subscribed, and
-// returns how many clients have it now or had it before, without an acknowledgement.
-// still says whether it is to be sent still, whenever that may be; taken is called when
+// returns how many clients have it now or had it before, without an acknowledgement, and
+// whether one is there that has no room. still says whether it is to be sent still, whenever that may be; taken is called when
 // a client has acknowledged it. Neither blocks, and neither calls the sender.
 type Sender interface {
-	SendCommand(c *twin.Command, still func() bool, taken func(client string)) int
+	SendCommand(c *twin.Command, still func() bool, taken func(client string)) (n int, full bool)
 }
 
 // Options tune a Service; the zero value works.
@@ -83,7 +83,10 @@ type Service struct {
 
 	sender  atomic.Pointer[senderBox]
 	lookups chan func(context.Context)
+	waits   chan struct{} // closed by EndWaits
 	wake    chan struct{} // holds a token when there is something to send, to expire or to try again
+
+	endWaits sync.Once
 
 	mu     sync.Mutex // a leaf: nothing is called under it
 	things map[twin.ThingName]*thing
@@ -105,6 +108,8 @@ type thing struct {
 	next   twin.Seq // commands from this number on have not been sent to whom is there now
 	visits uint64   // how often somebody came; next is then 0
 	dirty  bool
+	// crowded: its client has no room, which is tried again.
+	crowded bool
 }
 
 // entry is an open command.
@@ -130,10 +135,12 @@ type step struct {
 	own    bool                      // ours: it is tried again when the queue is full
 }
 
-// retry is a command that stalls because a step of ours was not taken.
+// retry is a command that stalls because a step of ours was not taken, or a thing whose
+// client had no room.
 type retry struct {
 	at time.Time
 	e  *entry
+	t  *thing
 }
 
 // Open makes a service and reads the commands that have not ended. Nothing runs before
@@ -145,7 +152,7 @@ func Open(log *slog.Logger, e Engine, opts Options) (*Service, error) {
 	}
 	s := &Service{
 		log: log, engine: e, opts: opts, things: make(map[twin.ThingName]*thing),
-		lookups: make(chan func(context.Context), lookupsMax), wake: make(chan struct{}, 1),
+		lookups: make(chan func(context.Context), lookupsMax), wake: make(chan struct{}, 1), waits: make(chan struct{}),
 	}
 	if err := s.load(context.Background()); err != nil {
 		return nil, err

@@ -333,6 +333,11 @@ func TestService_wait(t *testing.T) {
 	if c := <-ended; c.State != twin.CommandDone {
 		t.Errorf("it waited until %s", c.State)
 	}
+	w.send(t, "b", 0)
+	w.EndWaits()
+	if c, _, err := w.Wait(context.Background(), "pump-7", "b", time.Hour); err != nil || c.State.Final() {
+		t.Errorf("%+v %v", c, err)
+	}
 }
 
 // What ended long ago is removed, and its id is free again; its events stay.
@@ -461,5 +466,30 @@ func TestService_stops(t *testing.T) {
 	}
 	if _, _, err := w.Send(context.Background(), "pump-7", &twin.CommandRequest{ID: "b", Name: "go"}, rest); twin.Kind(err) != twin.KindUnavailable {
 		t.Errorf("send after the end: %v", err)
+	}
+}
+
+// A client that has no room gets the next command when it has.
+func TestService_crowded(t *testing.T) {
+	w := newWorld(t, nil)
+	w.runs = true
+	w.device.mu.Lock()
+	w.device.room = 1
+	w.device.mu.Unlock()
+	w.send(t, "a", time.Hour)
+	w.send(t, "b", time.Hour)
+	if m := w.device.next(t); m.ID != "a" {
+		t.Fatalf("%s was sent", m.ID)
+	}
+	w.device.mu.Lock()
+	w.device.room = 10
+	w.device.mu.Unlock()
+	go func() { // nobody but time tells the service
+		m := <-w.device.got
+		m.taken("pump-7")
+	}()
+	w.until(t, "b", twin.CommandDelivered)
+	if w.state(t, "a") != twin.CommandQueued {
+		t.Errorf("a is %s", w.state(t, "a"))
 	}
 }

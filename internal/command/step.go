@@ -139,7 +139,7 @@ func (s *Service) settled(e *entry, st *step, next *twin.Command, err error) {
 		// Nobody else will try again; what waits behind it has to wait.
 		e.stalled = true
 		e.steps = slices.Insert(e.steps, 0, st)
-		s.again = append(s.again, retry{s.opts.Now().Add(retryAfter), e})
+		s.again = append(s.again, retry{at: s.opts.Now().Add(retryAfter), e: e})
 		s.wakeUp()
 	}
 	s.mu.Unlock()

@@ -48,26 +48,30 @@ type sent struct {
 type device struct {
 	mu    sync.Mutex
 	there bool
+	room  int                     // for so many more
 	holds map[twin.CommandID]bool // not acknowledged
 	got   chan sent
 }
 
 func newDevice(there bool) *device {
-	return &device{there: there, holds: map[twin.CommandID]bool{}, got: make(chan sent, 10_000)}
+	return &device{there: there, room: 1 << 20, holds: map[twin.CommandID]bool{}, got: make(chan sent, 10_000)}
 }
 
 // SendCommand implements [command.Sender].
-func (d *device) SendCommand(c *twin.Command, still func() bool, taken func(string)) int {
+func (d *device) SendCommand(c *twin.Command, still func() bool, taken func(string)) (n int, full bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case !d.there:
-		return 0
+		return 0, false
+	case d.room == 0:
+		return 0, true
 	case !d.holds[c.ID] && still():
 		d.holds[c.ID] = true
+		d.room--
 		d.got <- sent{*c, still, taken}
 	}
-	return 1
+	return 1, false
 }
 
 // comes and goes set whether the device is there; what it had not acknowledged is lost

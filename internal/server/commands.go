@@ -72,12 +72,12 @@ type commandSender struct {
 
 // SendCommand sends a command in the form to which its device is subscribed: Twofold's,
 // or else that of AWS.
-func (s commandSender) SendCommand(c *twin.Command, still func() bool, taken func(string)) int {
+func (s commandSender) SendCommand(c *twin.Command, still func() bool, taken func(string)) (n int, full bool) {
 	left := time.Until(c.Expires.Std())
 	own, prefix, err := device.CommandMessage(c, left)
 	if err != nil {
 		s.log.Error("command not sent", slog.String("error", err.Error()))
-		return 0
+		return 0, false
 	}
 	aws, awsPrefix := awsiot.CommandMessage(c, left)
 	return s.broker.SendDirect(&mqtt.Direct{

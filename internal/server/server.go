@@ -225,6 +225,9 @@ func (s *Server) takeDown(ctx context.Context) error {
 		s.stopFeed() // streams have no end of their own
 		s.following.Wait()
 	}
+	if s.commands != nil {
+		s.commands.EndWaits() // nor has what they wait for
+	}
 	// Half of the time is for requests in flight, the rest for what comes after.
 	ctx, cancel := context.WithTimeout(ctx, s.config.StopTime/2)
 	defer cancel()

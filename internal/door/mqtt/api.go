@@ -30,7 +30,7 @@ type Records interface {
 //	Wanted(topic []byte) bool                        somebody is subscribed (no allocation)
 //	Stage(ms []twin.Message) twin.Outgoing           see twin.Outgoing; nil if nobody is
 //	Send(m twin.Message)                             a message of the server itself
-//	SendDirect(d *Direct) int                        one for those who are there, kept by its sender
+//	SendDirect(d *Direct) (n int, full bool)         one for those who are there, kept by its sender
 //	Publish(p *twin.Publish, done func(error))       as if a client had published (HTTP Publish); checks Allow
 //	Retained(topic string) (RetainedMessage, bool)
 //	ListRetained(after string, limit int) []RetainedMessage

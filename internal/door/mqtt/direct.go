@@ -36,28 +36,40 @@ type DirectForm struct {
 }
 
 // SendDirect sends a message and returns how many receivers have it now, or had it
-// before: 0 when nobody is there, or has no room.
-func (b *Broker) SendDirect(d *Direct) int {
+// before, and whether one of the others is there but has no room.
+func (b *Broker) SendDirect(d *Direct) (n int, full bool) {
 	var receivers, watchers []directTarget
 	for i := range d.Forms {
 		receivers, watchers = b.directTargets(d, &d.Forms[i], receivers, watchers)
 	}
-	n := 0
 	for i := range receivers {
-		if receivers[i].send(d) {
+		switch receivers[i].send(d) {
+		case directHas:
 			n++
+		case directFull:
+			full = true
+		case directAbsent:
 		}
 	}
 	if n == 0 {
-		return 0
+		return 0, full
 	}
 	for i := range watchers {
 		if !hasTarget(receivers, watchers[i].s) {
 			watchers[i].send(nil)
 		}
 	}
-	return n
+	return n, full
 }
+
+// directOutcome is what became of a direct message at one session.
+type directOutcome uint8
+
+const (
+	directAbsent directOutcome = iota
+	directFull
+	directHas
+)
 
 type directTarget struct {
 	target
@@ -103,34 +115,50 @@ func hasTarget(list []directTarget, s *session) bool {
 }
 
 // send sends to one session if it is connected and has room. d is nil for a copy.
-func (t *directTarget) send(d *Direct) bool {
+func (t *directTarget) send(d *Direct) directOutcome {
 	s := t.s
 	if t.qos == 0 {
-		if d != nil && !d.Still() || !s.sendQoS0(t.msg, t.retain, t.subIDs) {
-			return false
-		}
-		if d != nil {
-			d.Taken(s.id)
-		}
-		return true
+		return t.sendQoS0(d)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone || !s.online {
-		return false
-	}
-	if d != nil && s.holdsLocked(d.Key) {
-		return true
-	}
-	if s.overLocked(t.msg) {
-		return false
+	switch {
+	case s.gone || !s.online:
+		return directAbsent
+	case d != nil && s.holdsLocked(d.Key):
+		return directHas
+	case s.overLocked(t.msg):
+		return directFull
 	}
 	if d == nil {
 		d = &Direct{Still: func() bool { return true }, Taken: func(string) {}}
 	}
 	s.appendLocked(&entry{msg: t.msg, retain: t.retain, subIDs: t.subIDs, direct: d})
 	s.pumpLocked()
-	return true
+	return directHas
+}
+
+func (t *directTarget) sendQoS0(d *Direct) directOutcome {
+	s := t.s
+	switch {
+	case d != nil && !d.Still():
+		return directAbsent
+	case !s.sendQoS0(t.msg, t.retain, t.subIDs):
+		if s.isOnline() {
+			return directFull
+		}
+		return directAbsent
+	}
+	if d != nil {
+		d.Taken(s.id)
+	}
+	return directHas
+}
+
+func (s *session) isOnline() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.online
 }
 
 // holdsLocked reports whether the session has a message with a key that its client has

@@ -34,8 +34,8 @@ func newDirect(key string) *direct {
 
 func (b *testBroker) sendDirect(d *direct, want int) {
 	b.t.Helper()
-	if n := b.SendDirect(&d.Direct); n != want {
-		b.t.Fatalf("%s: %d have it, want %d", d.Key, n, want)
+	if n, full := b.SendDirect(&d.Direct); n != want || full {
+		b.t.Fatalf("%s: %d have it, full %v, want %d", d.Key, n, full, want)
 	}
 }
 
@@ -154,7 +154,9 @@ func TestBroker_SendDirect_full(t *testing.T) {
 	one, two, three := newDirect("1"), newDirect("2"), newDirect("3")
 	b.sendDirect(one, 1)
 	b.sendDirect(two, 1)
-	b.sendDirect(three, 0)
+	if n, full := b.SendDirect(&three.Direct); n != 0 || !full {
+		t.Fatalf("%d have it, full %v", n, full)
+	}
 	c.puback(c.expectPublish().ID)
 	c.expectPublish()
 	b.sendDirect(three, 1)
