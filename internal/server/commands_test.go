@@ -283,6 +283,21 @@ func TestCommands_watched(t *testing.T) {
 	}
 }
 
+// A device that is subscribed to both families of topics gets one of them.
+func TestCommands_oneForm(t *testing.T) {
+	r := start(t, config(t))
+	r.createTwin(t, "pump-7")
+	d := r.commandsOf(t, "pump-7", "twins/pump-7/commands/+", true)
+	d.wait(t, d.Subscribe("$aws/commands/things/pump-7/executions/+/request/json", 1, nil))
+	for i := range 5 {
+		r.send(t, "pump-7", fmt.Sprintf(`{"id":"c%d","name":"a"}`, i))
+		if m := d.nextMessage(t); m.Topic() != fmt.Sprintf("twins/pump-7/commands/c%d", i) {
+			t.Errorf("got %s", m.Topic())
+		}
+	}
+	d.noMessage(t)
+}
+
 // What is expired is not delivered, and says so.
 func TestCommands_expires(t *testing.T) {
 	r := start(t, config(t))
@@ -299,6 +314,12 @@ func TestCommands_expires(t *testing.T) {
 	}
 	if types := r.eventTypes(t, "pump-7", "c1"); types != "queued expired" {
 		t.Errorf("events: %s", types)
+	}
+	const execution = "$aws/commands/things/pump-7/executions/c1/response/"
+	d.wait(t, d.Subscribe(execution+"rejected/json", 1, nil))
+	d.publish(t, execution+"json", `{"status":"IN_PROGRESS"}`)
+	if m := d.nextMessage(t); !strings.Contains(string(m.Payload()), "InvalidStateTransition") || !strings.Contains(string(m.Payload()), "is expired since") {
+		t.Errorf("an answer of AWS after the expiry: %s on %s", m.Payload(), m.Topic())
 	}
 }
 
