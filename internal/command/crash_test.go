@@ -59,7 +59,7 @@ func TestService_crash(t *testing.T) {
 			defer mu.Unlock()
 			told[id] = s
 		}
-		crash := &crashing{device: w.device, disk: disk, rnd: rnd, n: 1 + rnd.IntN(20), now: func() map[twin.CommandID]twin.CommandState {
+		crash := &crashing{device: w.device, disk: disk, rnd: rand.New(rand.NewPCG(seed, 4)), n: 1 + rnd.IntN(20), now: func() map[twin.CommandID]twin.CommandState {
 			mu.Lock()
 			defer mu.Unlock()
 			all := map[twin.CommandID]twin.CommandState{}
