@@ -71,14 +71,18 @@ func (o *offline) with(cmd *cobra.Command, f func(ctx context.Context, s *server
 }
 
 // options reports progress: over itself on a terminal, else a line every 10 seconds.
-func (o *offline) options(cmd *cobra.Command) (opts proof.Options, done func()) {
+func (o *offline) options(ctx context.Context, cmd *cobra.Command, s *server.Offline) (opts proof.Options, done func(), err error) {
+	expired, err := s.Expired(ctx)
+	if err != nil {
+		return opts, nil, err
+	}
 	w := cmd.ErrOrStderr()
 	every, start, end := 10*time.Second, "", "\n"
 	if terminal(w) {
 		every, start, end = 500*time.Millisecond, "\r\x1b[K", ""
 	}
 	told := false
-	opts = proof.Options{Thing: twin.ThingName(o.thing), Now: time.Now, ProgressEvery: every}
+	opts = proof.Options{Thing: twin.ThingName(o.thing), Expired: expired, Now: time.Now, ProgressEvery: every}
 	opts.Progress = func(p proof.Progress) {
 		told = true
 		_, _ = fmt.Fprintf(w, "%s%d things, %d events, %.0f a second%s", start, p.Things, p.Events, p.Rate(), end)
@@ -87,7 +91,7 @@ func (o *offline) options(cmd *cobra.Command) (opts proof.Options, done func()) 
 		if told && start != "" {
 			_, _ = io.WriteString(w, start)
 		}
-	}
+	}, nil
 }
 
 func terminal(w io.Writer) bool {
@@ -135,7 +139,10 @@ func newVerify() *cobra.Command {
 func (o *offline) verify(ctx context.Context, cmd *cobra.Command, s *server.Offline, rebuild bool, heads string) error {
 	var faults uint64
 	run := func(name string, check func(proof.Options) (proof.Report, error)) error {
-		opts, done := o.options(cmd)
+		opts, done, err := o.options(ctx, cmd, s)
+		if err != nil {
+			return err
+		}
 		r, err := check(opts)
 		done()
 		if err != nil {
@@ -220,7 +227,10 @@ func newExport() *cobra.Command {
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return o.with(cmd, func(ctx context.Context, s *server.Offline) error {
 				return writeNew(cmd, a[0], func(w io.Writer) (string, error) {
-					opts, done := o.options(cmd)
+					opts, done, err := o.options(ctx, cmd, s)
+					if err != nil {
+						return "", err
+					}
 					defer done()
 					if heads {
 						n, digest, err := proof.WriteHeads(ctx, s.Source(), w, opts)

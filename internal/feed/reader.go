@@ -28,7 +28,8 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("the events after %d have expired, the oldest kept follow %d", e.Cursor, e.Oldest)
 }
 
-// Subscribe returns a reader of what follows a cursor. Close it.
+// Subscribe returns a reader of what follows a cursor; zero is before the oldest entry
+// that is kept. Close it.
 func (h *Hub) Subscribe(ctx context.Context, after Cursor, f Filter) (*Reader, error) {
 	head, err := h.log.Head(ctx)
 	if err != nil {
@@ -40,6 +41,9 @@ func (h *Hub) Subscribe(ctx context.Context, after Cursor, f Filter) (*Reader, e
 	oldest, err := h.log.Oldest(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	if after == 0 {
+		after = oldest // the beginning is what is kept
 	}
 	if after < oldest {
 		return nil, &GoneError{after, oldest}

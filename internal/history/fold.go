@@ -90,6 +90,10 @@ func (r *Reader) foldFromBase(ctx context.Context, key twin.ShadowKey, p positio
 		}
 		ev = base
 	}
+	if base != nil && ev == nil {
+		// All up to the base has expired, even if some of it was there a moment ago.
+		return nil, nil, recorded, nil
+	}
 	if len(tail) > 0 {
 		ev = &tail[0]
 	}

@@ -32,8 +32,10 @@ func (l feedLog) Head(ctx context.Context) (feed.Cursor, error) {
 	return feed.Cursor(pos), err
 }
 
-// Oldest is the beginning as long as nothing expires.
-func (l feedLog) Oldest(context.Context) (feed.Cursor, error) { return 0, nil }
+func (l feedLog) Oldest(ctx context.Context) (feed.Cursor, error) {
+	_, pos, err := l.Expired(ctx)
+	return feed.Cursor(pos), err
+}
 
 // restFeed shows the feed to the REST door.
 type restFeed struct {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/twofold-iot/twofold/internal/proof"
+	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -32,6 +33,18 @@ func OpenOffline(dir string, log *slog.Logger) (*Offline, error) {
 
 // Source is what proofs read.
 func (o *Offline) Source() proof.ShadowSource { return o.store }
+
+// Expired says what has expired, for the proofs; never nil.
+func (o *Offline) Expired(ctx context.Context) (store.Policy, error) {
+	p, _, err := o.store.Expired(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what has expired: %w", err)
+	}
+	if p == nil {
+		p = store.Policy{}
+	}
+	return p, nil
+}
 
 // Known reports whether a thing has any event.
 func (o *Offline) Known(ctx context.Context, thing twin.ThingName) (bool, error) {

@@ -4,25 +4,8 @@ import (
 	"context"
 
 	"github.com/twofold-iot/twofold/internal/engine"
-	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
 )
-
-// pastStore shows the store to who reads the past.
-type pastStore struct {
-	store.Store
-}
-
-// Base returns what is kept of a shadow's expired events; none in a store in which
-// nothing expires.
-func (p pastStore) Base(ctx context.Context, key twin.ShadowKey) (store.Base, bool, error) {
-	if s, ok := p.Store.(interface {
-		Base(context.Context, twin.ShadowKey) (store.Base, bool, error)
-	}); ok {
-		return s.Base(ctx, key)
-	}
-	return store.Base{}, false, nil
-}
 
 // twins shows the engine to who asks for twins by their attributes.
 type twins struct {

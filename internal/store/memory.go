@@ -26,6 +26,7 @@ type Memory struct {
 	feed    []FeedEntry
 	records map[memoryRecordKey]twin.Record
 	samples memorySamples
+	expired memoryExpired
 }
 
 type memoryShadow struct {
@@ -127,6 +128,7 @@ func (m *Memory) apply(mu *Mutation) {
 		ek := memoryEventKey{mu.Class, key}
 		m.events[ek] = append(m.events[ek], memoryEvent{mu.Class, mu.Head.Time, event})
 		m.feed = append(m.feed, FeedEntry{Pos: m.pos, Event: event})
+		m.note(mu.Class, mu.Head.Time.Day())
 	}
 	for _, w := range mu.Records {
 		key := memoryRecordKey{w.Kind, w.Key}

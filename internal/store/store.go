@@ -129,14 +129,9 @@ type Past interface {
 	LoggedThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error)
 	// Anchors returns the anchors of a thing's chain in order of seq.
 	Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head, error)
-}
-
-// Policy says what may expire: the whole days before a day, for each class.
-type Policy map[Class]uint32
-
-// Base is the state of a shadow at the point where its older events expired.
-type Base struct {
-	Event []byte // canonical, with a snapshot: the newest that expired
+	// Base returns what expiry left of a shadow; ok is false if no event of it has
+	// expired.
+	Base(ctx context.Context, key twin.ShadowKey) (b Base, ok bool, err error)
 }
 
 // RecordRange selects records of a kind whose key starts with Prefix and is
@@ -213,6 +208,7 @@ type Store interface {
 	Past
 	Records
 	Samples
+	Expirer
 	// Space tells how much room there is; it is cheap enough to be asked often.
 	Space() Space
 	// Fenced is closed after an I/O error that stops all commits; Fault then says

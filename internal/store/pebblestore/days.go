@@ -42,6 +42,35 @@ func (d *days) of(pos store.Pos) uint32 {
 	return d.starts[i-1].day
 }
 
+// newest returns the newest day of the log, 0 if there is none.
+func (d *days) newest() uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.starts) == 0 {
+		return 0
+	}
+	return d.starts[len(d.starts)-1].day
+}
+
+// drop forgets the days before one; the newest stays.
+func (d *days) drop(before uint32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.starts) > 1 && d.starts[0].day < before {
+		d.starts = d.starts[1:]
+	}
+}
+
+// before returns the position before the first one of the log.
+func (d *days) before() store.Pos {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.starts) == 0 {
+		return 0
+	}
+	return d.starts[0].first - 1
+}
+
 // readDays fills s.days: one seek per day in the log.
 func (s *Store) readDays(c counters) error {
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyLog}, UpperBound: []byte{keyLog + 1}})

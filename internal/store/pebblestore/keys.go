@@ -20,6 +20,8 @@ const (
 	keyAnchor  = 'A' // thing, seq
 	keyRecord  = 'R' // kind, key
 	keyCounter = 'C' // nothing more
+	keyBase    = 'B' // thing, shadow
+	keyExpired = 'X' // class, or nothing more
 )
 
 // appendOrdered appends a number so that the order of the bytes is the order of
@@ -121,6 +123,11 @@ func appendAnchorKey(dst []byte, thing twin.ThingName, seq twin.Seq) []byte {
 
 func appendRecordKey(dst []byte, kind twin.RecordKind, key string) []byte {
 	return append(append(dst, keyRecord, byte(kind)), key...)
+}
+
+func appendBaseKey(dst []byte, key twin.ShadowKey) []byte {
+	dst = appendName(append(dst, keyBase), key.Thing)
+	return append(dst, key.Shadow...)
 }
 
 // after returns the first key that does not begin with prefix.

@@ -186,7 +186,7 @@ func (s *Store) Feed(ctx context.Context, after store.Pos, limit int) ([]store.F
 	if after >= end {
 		return nil, nil
 	}
-	f := feedCollector{after: after, end: end, limit: limit, get: getter{db: s.db}}
+	f := feedCollector{after: after, end: end, limit: limit, get: getter{db: s.db}, expired: &s.expired}
 	defer f.get.close()
 	err := s.iterate([]byte{keyLog}, []byte{keyLog + 1}, func(iter *pebble.Iterator) error {
 		r := logReader{iter: iter}
@@ -208,6 +208,7 @@ type feedCollector struct {
 	after, end store.Pos
 	limit      int
 	get        getter
+	expired    *expired
 	key        []byte
 	entries    []store.FeedEntry
 	full       bool // there is no need to go on
@@ -225,23 +226,26 @@ func (f *feedCollector) take(r *logReader) error {
 		}
 		f.key = appendHistoryKey(f.key[:0], e.class, e.day, e.key, e.seq)
 		event, err := f.get.event(f.key)
+		if event == nil && err == nil && !f.expired.gone(e.class, e.day) {
+			err = errDamaged("event: it is in the log but not in the history")
+		}
 		if err != nil {
 			return fmt.Errorf("at position %d: %w", pos, err)
+		}
+		if event == nil {
+			continue // it has expired, and the log of the day it came in has not
 		}
 		f.entries = append(f.entries, store.FeedEntry{Pos: pos, Event: event})
 	}
 	return nil
 }
 
-// event reads the event that the log has at a position.
+// event reads the event at a key; nil if there is none.
 func (g *getter) event(key []byte) (event []byte, err error) {
-	ok, err := g.get(key, func(value []byte) (err error) {
+	_, err = g.get(key, func(value []byte) (err error) {
 		event, err = eventAt(key, value)
 		return err
 	})
-	if err == nil && !ok {
-		err = errDamaged("event: it is in the log but not in the history")
-	}
 	return event, err
 }
 

@@ -31,6 +31,7 @@ type Store struct {
 	build      builder
 	days       days
 	samples    samples
+	expired    expired
 	applyQueue chan *commit
 	syncQueue  chan *commit
 	durable    durable
@@ -160,7 +161,11 @@ func (s *Store) recover(recorded store.Pos) error {
 	if err != nil {
 		return err
 	}
+	if err := s.readExpired(); err != nil {
+		return err
+	}
 	saved := c.pos
+	c.pos = max(c.pos, s.expired.log) // the log begins there
 	if err := s.readLogTail(&c); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -20,6 +21,22 @@ const hintBackup = "stop the server and restore the data folder from a backup"
 
 func errDamaged(what string) error {
 	return &twin.Error{Kind: twin.KindInternal, Message: "damaged on disk: " + what, Hint: hintBackup}
+}
+
+// appendBase appends the value of a base: the checksum of the event (4 bytes,
+// big-endian), the event.
+func appendBase(dst, event []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(dst, crc32.Checksum(event, castagnoli)), event...)
+}
+
+// parseBase copies the event.
+func parseBase(b []byte) ([]byte, error) {
+	f := fields{b: b}
+	sum := f.take(4)
+	if f.bad || crc32.Checksum(f.b, castagnoli) != binary.BigEndian.Uint32(sum) {
+		return nil, errDamaged("base: its checksum is wrong")
+	}
+	return bytes.Clone(f.b), nil
 }
 
 func appendHead(dst []byte, pos store.Pos, h twin.Head) []byte {
