@@ -20,6 +20,7 @@ type Config struct {
 	Ingest    IngestConfig
 	Telemetry TelemetryConfig
 	Log       LogConfig
+	Retention RetentionConfig
 	StopTime  time.Duration // longest graceful stop
 }
 
@@ -105,6 +106,7 @@ func Default() Config {
 		Shadow:    ShadowConfig{DocumentBytesMax: 8192, DepthMax: 8},
 		Engine:    EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
 		Telemetry: TelemetryConfig{AheadMax: twin.TelemetryAheadDefault, LateMax: twin.TelemetryLateDefault},
+		Retention: RetentionConfig{History: 90 * ageDay, Events: ageYear},
 		Log:       LogConfig{Level: "info", Format: "text"},
 		StopTime:  10 * time.Second,
 	}
@@ -152,6 +154,8 @@ func (c *Config) settings() []setting {
 		{"telemetry.late_max", "", "how old a sample may be when it comes", durationValue{&c.Telemetry.LateMax, time.Minute, 100 * 365 * 24 * time.Hour}},
 		{"log.level", "log-level", "least level that is logged: `debug|info|warn|error`", choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},
 		{"log.format", "log-format", "log lines as `text|json`", choiceValue{&c.Log.Format, []string{"text", "json"}}},
+		{"retention.history", "", "how long past states are kept, in days or years: 90d, 1y, forever", ageValue{&c.Retention.History}},
+		{"retention.events", "", "how long all other events are kept", ageValue{&c.Retention.Events}},
 		{"stop_timeout", "", "longest graceful stop", durationValue{&c.StopTime, 100 * time.Millisecond, time.Minute}},
 	}
 }

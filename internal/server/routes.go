@@ -27,7 +27,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 	api := rest.New(s.log, s.engine, rest.Options{
 		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
 		Feed: restFeed{s.feed, feedLog{s.store}}, Past: history.New(s.store, managed), Twins: managed,
-		Backup: s.backup, Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
+		Backup: s.backup, Storage: s.storage, Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
 		Commands:  restCommands{s.commands.Service},
 		Telemetry: s.heard, LastSeen: s.heard.LastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
 	})

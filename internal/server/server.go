@@ -61,6 +61,9 @@ type Server struct {
 	// stopFeed ends the feed and so all streams; following waits for that.
 	stopFeed  context.CancelFunc
 	following sync.WaitGroup
+	// stopRetention ends the expiry of history; retaining waits for that.
+	stopRetention context.CancelFunc
+	retaining     sync.WaitGroup
 
 	sockets []*socket
 	https   []*http.Server
@@ -93,6 +96,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, fmt.Errorf("open store: %w", err)
 	}
 	s.startFeed()
+	s.startRetention()
 	if s.telemetry, err = telemetry.Open(log, s.store, telemetry.Options{Now: time.Now}); err != nil {
 		return s, fmt.Errorf("open telemetry: %w", err)
 	}
@@ -224,6 +228,10 @@ func (s *Server) takeDown(ctx context.Context) error {
 	if s.stopFeed != nil {
 		s.stopFeed() // streams have no end of their own
 		s.following.Wait()
+	}
+	if s.stopRetention != nil {
+		s.stopRetention()
+		s.retaining.Wait()
 	}
 	if s.commands != nil {
 		s.commands.EndWaits() // nor has what they wait for

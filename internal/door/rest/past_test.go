@@ -43,13 +43,6 @@ func (w *world) pass(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
-// baseless is a store in which nothing expires.
-type baseless struct{ store.Store }
-
-func (baseless) Base(context.Context, twin.ShadowKey) (store.Base, bool, error) {
-	return store.Base{}, false, nil
-}
-
 // managed is what the server makes of an engine.
 type managed struct{ *engine.Engine }
 
@@ -86,11 +79,23 @@ func newWorld(t *testing.T) *world {
 	m := managed{e}
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
-		Past: history.New(baseless{s}, m), Twins: m, Mirror: e, Telemetry: &w.samples, Commands: newCommands(t, e, w.Now),
+		Past: history.New(s, m), Twins: m, Storage: w.storage, Mirror: e, Telemetry: &w.samples, Commands: newCommands(t, e, w.Now),
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
 	})
 	w.engine, w.api = e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}
 	return w
+}
+
+// storage is that of a server which has hardly run.
+func (w *world) storage(context.Context) (rest.StorageReport, error) {
+	growth := uint64(1000)
+	r := rest.StorageReport{
+		UsedBytes: 3000, FreeBytes: 12_500, GrowthBytes: &growth, Things: 1,
+		Kinds: []rest.StorageKind{{Kind: "history", Bytes: 2000}}, Days: []rest.StorageDay{{Day: "2026-11-21", Bytes: 1000}, {Day: "2026-11-22", Bytes: 500}},
+		Largest: []rest.StorageThing{{Thing: "pump-7", Events: 9}}, Retention: rest.StorageRetention{History: "90d", Events: "1y"},
+	}
+	r.Forecast(w.now, 0)
+	return r, nil
 }
 
 // append adds an entry to the log of a thing.

@@ -46,6 +46,7 @@ type Options struct {
 	Connected func(twin.ThingName) bool
 	Now       func() time.Time // the clock; time.Now
 	Backup    Backup           // nil: there is none
+	Storage   Storage          // nil: it is not told
 	Mirror    Mirror           // takes documents of shadows in the cloud; nil: none are taken
 	Telemetry Telemetry        // takes samples; nil: none are taken
 	Commands  Commands         // nil: there are none

@@ -77,6 +77,9 @@ func (d *door) routes() []route {
 	if d.opts.Telemetry != nil {
 		list = append(list, d.telemetryRoutes()...)
 	}
+	if d.opts.Storage != nil {
+		list = append(list, d.storageRoutes()...)
+	}
 	if d.opts.Backup != nil {
 		list = append(list, d.backupRoutes()...)
 	}
