@@ -1,6 +1,6 @@
 # Benchmarks and long checks; see docs/benchmarks.md. Included by the Makefile.
 
-.PHONY: bench-server bench-ingest bench-commands bench-memory kill-smoke kill-control long-kill
+.PHONY: bench-server bench-ingest bench-history bench-commands bench-memory kill-smoke kill-control long-kill
 
 BENCH_SECONDS ?= 30
 BUDGET ?= 30m
@@ -10,6 +10,10 @@ bench-server:
 
 bench-ingest: bench-server
 	go run ./bench/ingest -server bin/twofold -seconds $(BENCH_SECONDS)
+
+# What the past costs, beside PostgreSQL 15 and SQLite; CGO_ENABLED=0 as the binary has it.
+bench-history:
+	CGO_ENABLED=0 go run ./bench/history $(HISTORY)
 
 bench-commands: bench-server
 	go run ./bench/commands -server bin/twofold -seconds $(BENCH_SECONDS)

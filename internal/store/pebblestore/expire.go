@@ -268,3 +268,18 @@ func (s *Store) readExpired() error {
 		return nil
 	})
 }
+
+// Compact packs the whole store, as it comes to be by itself in time.
+func (s *Store) Compact(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.exit()
+	if err := s.db.Flush(); err != nil {
+		return fmt.Errorf("write out what is in memory: %w", err)
+	}
+	if err := s.db.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
+		return fmt.Errorf("pack the store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+// Command history measures what the past costs: bytes on disk, reads, proofs and
+// expiry, with the same work in PostgreSQL and SQLite where they can do it. The
+// engine and the store run in this process, on a clock that the load moves.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+type config struct {
+	data     string
+	things   int
+	minutes  int
+	deep     int
+	million  int
+	expire   int
+	postgres string
+	sqlite   string
+}
+
+func main() {
+	var c config
+	flag.StringVar(&c.data, "data", ".cache/bench", "directory for data; must be on a real disk")
+	flag.IntVar(&c.things, "things", 1000, "things that report three numbers every minute")
+	flag.IntVar(&c.minutes, "minutes", 3*24*60, "how long they do")
+	flag.IntVar(&c.deep, "deep", 50_000, "states of the thing whose newest 1,000 are read")
+	flag.IntVar(&c.million, "million", 1_000_000, "events of the thing whose state at an instant is read")
+	flag.IntVar(&c.expire, "expire", 10_000_000, "events over 90 days, of which one day expires; 0: leave it out")
+	flag.StringVar(&c.postgres, "postgres", "/usr/lib/postgresql/15/bin", "folder of the PostgreSQL programs; left out if it is not there")
+	flag.StringVar(&c.sqlite, "sqlite", "sqlite3", "the SQLite shell; left out if it is not there")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Stdout, c)
+	stop()
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "history:", err)
+		os.Exit(1)
+	}
+}
+
+// figure is one line of the table.
+type figure struct{ what, value, goal string }
+
+func run(ctx context.Context, w io.Writer, c config) (err error) {
+	if err := os.MkdirAll(c.data, 0o755); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	dir, err := os.MkdirTemp(c.data, "history-")
+	if err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	for _, part := range []func(context.Context, string, *config) ([]figure, error){
+		fleetFigures, groupOfOne, deepFigures, instantFigures, expiryFigures, othersFigures,
+	} {
+		figures, err := part(ctx, dir, &c)
+		if err != nil {
+			return err
+		}
+		for _, f := range figures {
+			if _, err := fmt.Fprintf(w, "%-72s %-34s %s\n", f.what, f.value, f.goal); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// latencies of one kind of read.
+type latencies []time.Duration
+
+func (l latencies) String() string {
+	slices.Sort(l)
+	if len(l) == 0 {
+		return "none"
+	}
+	at := func(p float64) time.Duration { return l[int(p*float64(len(l)-1))].Round(time.Microsecond) }
+	return fmt.Sprintf("p50 %s, p99 %s", at(0.5), at(0.99))
+}
+
+// measure times a read so many times.
+func measure(n int, read func(i int) error) (latencies, error) {
+	var l latencies
+	for i := range n {
+		start := time.Now()
+		if err := read(i); err != nil {
+			return nil, err
+		}
+		l = append(l, time.Since(start))
+	}
+	return l, nil
+}
