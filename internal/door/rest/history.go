@@ -381,11 +381,13 @@ func newSide(s history.Side) diffSide {
 type seriesDocument struct {
 	DeviceID twin.ThingName  `json:"deviceId"`
 	Shadow   twin.ShadowName `json:"shadow,omitempty"`
-	Path     string          `json:"path"`
+	Path     string          `json:"path,omitempty"`
 	From     string          `json:"from"`
-	Until    string          `json:"until"` // how far the samples go; if before to, go on from here
+	To       string          `json:"to,omitempty"` // of telemetry
+	Until    string          `json:"until"`        // how far the samples go; if before to, go on from here
 	Complete bool            `json:"complete"`
-	Samples  []sample        `json:"samples"`
+	Samples  []sample        `json:"samples,omitzero"` // of a path
+	Series   []metricSeries  `json:"series,omitzero"`  // of metrics
 }
 
 type sample struct {
@@ -393,8 +395,11 @@ type sample struct {
 	Value     *json.Number `json:"value"` // null: from here on there is no number
 }
 
-// getSeries answers with a numeric attribute over a window.
+// getSeries answers with a numeric attribute over a window, or with metrics.
 func (d *door) getSeries(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Query().Has("metric") {
+		return d.getSamples(w, r)
+	}
 	key, err := keyOf(r)
 	if err != nil {
 		return err
@@ -408,8 +413,11 @@ func (d *door) getSeries(w http.ResponseWriter, r *http.Request) error {
 	if from == 0 {
 		from = max(to-dayLen, 1)
 	}
+	if p.values.Has("window") {
+		p.bad("window", "window: only the series of a metric has windows")
+	}
 	if path == "" {
-		p.bad("path", "path: a series needs the path of a number, such as reported.temperature")
+		p.bad("path", "path: a series needs the path of a number, such as reported.temperature; or, of telemetry, metric")
 	}
 	if from > to {
 		p.bad("from", "from: %s is after to: %s", timeText(from), timeText(to))

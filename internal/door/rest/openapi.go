@@ -209,6 +209,8 @@ func parameters() map[string]about {
 		"text":              {"only events with this text in them", text},
 		"correlation":       {"only events with this correlation id", text},
 		"path":              {"a value in the shadow, such as reported.temperature", text},
+		"metric":            {"a metric of the telemetry, such as motor.speed; may be repeated", text},
+		"window":            {"figures of the numbers in windows of this length, such as 1m, and not the numbers", text},
 		"minInterval":       {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},
 		"after":             {"begin after this event id; 0 is the oldest event that is kept", text},
 		"command":           {"id of a command", text},

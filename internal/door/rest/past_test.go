@@ -16,12 +16,14 @@ import (
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/store"
+	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
 
 // world is the door on a real engine over the reference store, with a clock that the
 // test sets.
 type world struct {
+	store *store.Memory
 	*api
 	engine    *engine.Engine
 	connected map[twin.ThingName]bool
@@ -79,10 +81,10 @@ func newWorld(t *testing.T) *world {
 	m := managed{e}
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
-		Past: history.New(s, m), Twins: m, Storage: w.storage, Mirror: e, Telemetry: &w.samples, Commands: newCommands(t, e, w.Now),
+		Past: history.New(s, m), Twins: m, Storage: w.storage, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now),
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
 	})
-	w.engine, w.api = e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}
+	w.store, w.engine, w.api = s, e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}
 	return w
 }
 

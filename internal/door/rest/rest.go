@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -44,12 +45,13 @@ type Options struct {
 	// Connected reports whether a client that stands for a thing is connected now; nil:
 	// none is.
 	Connected func(twin.ThingName) bool
-	Now       func() time.Time // the clock; time.Now
-	Backup    Backup           // nil: there is none
-	Storage   Storage          // nil: it is not told
-	Mirror    Mirror           // takes documents of shadows in the cloud; nil: none are taken
-	Telemetry Telemetry        // takes samples; nil: none are taken
-	Commands  Commands         // nil: there are none
+	Now       func() time.Time  // the clock; time.Now
+	Backup    Backup            // nil: there is none
+	Storage   Storage           // nil: it is not told
+	Mirror    Mirror            // takes documents of shadows in the cloud; nil: none are taken
+	Telemetry Telemetry         // takes samples; nil: none are taken
+	Samples   *telemetry.Reader // reads samples back; nil: they cannot be read
+	Commands  Commands          // nil: there are none
 	// TelemetryRules say which samples are taken.
 	TelemetryRules twin.TelemetryRules
 	// LastSeen returns the time of the newest sample of a thing, zero if none is known; nil:

@@ -77,6 +77,18 @@ func (d *door) routes() []route {
 	if d.opts.Telemetry != nil {
 		list = append(list, d.telemetryRoutes()...)
 	}
+	if d.opts.Samples != nil {
+		for i := range list {
+			if list[i].name == "getSeries" {
+				list[i].query = append(list[i].query, "metric", "window")
+				list[i].types = []string{typeJSON, typeCSV}
+			}
+		}
+		list = append(list, route{
+			method: "GET", path: "/api/v1/twins/{id}/metrics", name: "listMetrics", summary: "List the metrics of the telemetry of a thing, with their last values",
+			answer: metricList{}, handler: d.listMetrics,
+		})
+	}
 	if d.opts.Storage != nil {
 		list = append(list, d.storageRoutes()...)
 	}
@@ -122,7 +134,7 @@ func (d *door) pastRoutes() []route {
 			method: "GET", path: "/api/v1/twins/{id}/diff", name: "getDiff", summary: "Compare a shadow at two times or versions",
 			query: []string{"shadow", "from", "to"}, answer: diffDocument{}, handler: d.getDiff,
 		}, {
-			method: "GET", path: "/api/v1/twins/{id}/series", name: "getSeries", summary: "Read a number of a shadow over time",
+			method: "GET", path: "/api/v1/twins/{id}/series", name: "getSeries", summary: "Read a number of a shadow over time (path), or telemetry (metric)",
 			query: []string{"shadow", "path", "from", "to", "limit"}, answer: seriesDocument{}, handler: d.getSeries,
 		}, {
 			method: "GET", path: "/api/v1/history", name: "fleetHistory", summary: "Read the past states of all things of a model",
