@@ -77,18 +77,6 @@ func (d *door) routes() []route {
 	if d.opts.Telemetry != nil {
 		list = append(list, d.telemetryRoutes()...)
 	}
-	if d.opts.Samples != nil {
-		for i := range list {
-			if list[i].name == "getSeries" {
-				list[i].query = append(list[i].query, "metric", "window")
-				list[i].types = []string{typeJSON, typeCSV}
-			}
-		}
-		list = append(list, route{
-			method: "GET", path: "/api/v1/twins/{id}/metrics", name: "listMetrics", summary: "List the metrics of the telemetry of a thing, with their last values",
-			answer: metricList{}, handler: d.listMetrics,
-		})
-	}
 	if d.opts.Storage != nil {
 		list = append(list, d.storageRoutes()...)
 	}
@@ -102,7 +90,24 @@ func (d *door) routes() []route {
 			headers: []string{"Last-Event-ID"}, types: []string{"text/event-stream"}, handler: d.stream,
 		})
 	}
-	return list
+	return d.addSampleRoutes(list)
+}
+
+// addSampleRoutes lets series be of metrics too, if samples can be read.
+func (d *door) addSampleRoutes(list []route) []route {
+	if d.opts.Samples == nil {
+		return list
+	}
+	for i := range list {
+		if list[i].name == "getSeries" {
+			list[i].query = append(list[i].query, "metric", "window")
+			list[i].types = []string{typeJSON, typeCSV}
+		}
+	}
+	return append(list, route{
+		method: "GET", path: "/api/v1/twins/{id}/metrics", name: "listMetrics", summary: "List the metrics of the telemetry of a thing, with their last values",
+		answer: metricList{}, handler: d.listMetrics,
+	})
 }
 
 func (d *door) twinRoutes() []route {
