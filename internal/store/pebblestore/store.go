@@ -137,9 +137,9 @@ func (s *Store) open() error {
 func (s *Store) openEngine(recorded store.Pos, fresh bool) (err error) {
 	opts := s.opts.engine(s.fs, s.fence)
 	opts.ErrorIfNotExists = !fresh
-	s.db, err = pebble.Open(s.opts.FS.PathJoin(s.dir, engineDir), opts)
-	if err != nil {
-		return errLog(err)
+	folder := s.opts.FS.PathJoin(s.dir, engineDir)
+	if s.db, err = pebble.Open(folder, opts); err != nil {
+		return errLog(fmt.Errorf("open %s: %w", folder, err))
 	}
 	if err := s.recover(recorded); err != nil {
 		return errors.Join(err, s.db.Close())
