@@ -66,11 +66,16 @@ func NewTracker(log *slog.Logger, e Engine, now func() time.Time, patterns ...Pa
 	}
 }
 
-// Run writes the events until ctx ends, and then those that are left.
+// Run writes the events until ctx ends, and then for a while those that are left. An
+// event that waits for room when ctx ends is one of them: a connect that is dropped
+// would leave its disconnect alone in the log.
 func (t *Tracker) Run(ctx context.Context) {
+	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainMax, cancel) })()
 	for ctx.Err() == nil {
 		n := 0
-		for n < paceEvents && t.writeNext(ctx) {
+		for n < paceEvents && t.writeNext(drain) {
 			n++
 		}
 		if n == paceEvents {
@@ -82,7 +87,7 @@ func (t *Tracker) Run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-	for end := t.now().Add(drainMax); t.now().Before(end) && t.writeNext(ctx); {
+	for drain.Err() == nil && t.writeNext(drain) {
 	}
 	for range notesMax { // wait for those on their way
 		t.room <- struct{}{}
