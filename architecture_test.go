@@ -29,7 +29,8 @@ var imports = map[string]rule{
 	"internal/engine":            {[]string{"twin", "internal/store"}, "the write path knows the contract, never a store or a door"},
 	"internal/feed":              {[]string{"twin"}, "the feed goes by events and positions, whatever keeps them"},
 	"internal/history":           {[]string{"twin", "internal/store"}, "reads the past through the contract"},
-	"internal/telemetry":         {[]string{"twin", "internal/store"}, "the way of samples, through the contract"},
+	"internal/series":            {[]string{"twin"}, "the encoding of samples and their figures: no disk, no clock"},
+	"internal/telemetry":         {[]string{"twin", "internal/store", "internal/series"}, "the way of samples, through the contract"},
 	"internal/proof":             {[]string{"twin", "internal/store"}, "checks the past through the contract"},
 	"internal/command":           {[]string{"twin"}, "the life of commands goes by events and records, whatever keeps them and whoever carries them"},
 	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
@@ -56,7 +57,7 @@ var engines = map[string]string{
 }
 
 // clockFree packages take the time from outside.
-var clockFree = []string{"twin", "internal/store", "internal/engine"}
+var clockFree = []string{"twin", "internal/store", "internal/engine", "internal/series"}
 
 type listed struct {
 	ImportPath string
