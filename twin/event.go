@@ -21,22 +21,23 @@ type EventKind uint8
 
 // The kinds of event. The numbers are on disk: never reuse one.
 const (
-	EventUpdated      EventKind = 1 // an update of a shadow was accepted
-	EventDeleted      EventKind = 2 // a shadow was deleted
-	EventRecorded     EventKind = 3 // a past state that came late: history, not the current state
-	EventRejected     EventKind = 4 // updates were rejected; coalesced under a flood
-	EventConnected    EventKind = 5 // a client that stands for the thing connected
-	EventDisconnected EventKind = 6 // it disconnected; Type says why
-	EventReported     EventKind = 7 // the device or an application reported something: an error, an OTA step, anything
-	EventManaged      EventKind = 8 // an administrative act: tags, model, creation
-	EventCommand      EventKind = 9 // a step in the life of a command; Type is its state, Correlation its id
+	EventUpdated      EventKind = 1  // an update of a shadow was accepted
+	EventDeleted      EventKind = 2  // a shadow was deleted
+	EventRecorded     EventKind = 3  // a past state that came late: history, not the current state
+	EventRejected     EventKind = 4  // updates were rejected; coalesced under a flood
+	EventConnected    EventKind = 5  // a client that stands for the thing connected
+	EventDisconnected EventKind = 6  // it disconnected; Type says why
+	EventReported     EventKind = 7  // the device or an application reported something: an error, an OTA step, anything
+	EventManaged      EventKind = 8  // an administrative act: tags, model, creation
+	EventCommand      EventKind = 9  // a step in the life of a command; Type is its state, Correlation its id
+	EventJob          EventKind = 10 // a step of a job with the thing; Type is its status, Correlation the job
 )
 
 // eventKinds are the names as they are shown and asked for.
 var eventKinds = [...]string{ //nolint:gochecknoglobals // read only
 	EventUpdated: "updated", EventDeleted: "deleted", EventRecorded: "recorded", EventRejected: "rejected",
 	EventConnected: "connected", EventDisconnected: "disconnected", EventReported: "reported", EventManaged: "managed",
-	EventCommand: "command",
+	EventCommand: "command", EventJob: "job",
 }
 
 // String returns the kind as it is shown.

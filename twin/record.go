@@ -16,6 +16,10 @@ const (
 	RecordCommand     RecordKind = 8  // command that has not ended, by thing and number, see [CommandKey]
 	RecordCommandPast RecordKind = 9  // command that has ended, the same
 	RecordCommandID   RecordKind = 10 // number of a command, by thing and id, see [CommandIDKey]
+	RecordJob         RecordKind = 16 // job, by id
+	RecordExecution   RecordKind = 17 // execution of a job, see [JobExecutionKey]
+	RecordThingJob    RecordKind = 18 // that a thing has an execution of a job, see [ThingJobKey]
+	RecordJobTargets  RecordKind = 19 // things that a job is for, see [JobTargetsKey]
 )
 
 // Revision is the log position at which a record was last written.

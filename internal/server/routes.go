@@ -30,6 +30,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Feed: restFeed{s.feed, feedLog{s.store}}, Past: history.New(s.store, managed), Twins: managed,
 		Backup: s.backup, Storage: s.storage, Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
 		Commands:  restCommands{s.commands.Service},
+		Jobs:      s.jobs.Service,
 		Samples:   telemetry.NewReader(s.store),
 		Telemetry: s.heard, LastSeen: s.heard.LastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
 	})

@@ -51,6 +51,7 @@ type Server struct {
 	things *device.Tracker
 
 	commands *commands
+	jobs     *jobs
 
 	telemetry *telemetry.Telemetry
 	heard     *device.Heard // telemetry on its way from the doors
@@ -126,8 +127,11 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if s.commands, err = openCommands(log, s.engine); err != nil {
 		return s, err
 	}
+	if s.jobs, err = openJobs(log, s.engine, s.store); err != nil {
+		return s, err
+	}
 	if s.broker, err = mqtt.Open(log, mqtt.Options{
-		Handler: topics{s.aws, device.New(log, s.engine, measured), s.commands}, Presence: presence{s.things, s.commands},
+		Handler: topics{s.aws, device.New(log, s.engine, measured), s.commands, s.jobs.aws}, Presence: presence{s.things, s.commands},
 		Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
 		SessionExpiryMax: c.MQTT.SessionExpiryMax, QueueLenMax: c.MQTT.QueueLenMax,
 	}); err != nil {
@@ -135,6 +139,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	}
 	s.aws.Connect(s.engine, s.broker, retained{s.broker})
 	s.commands.connect(log, s.broker)
+	s.jobs.connect(s.broker)
 	s.health = &health{store: s.store, version: Version()}
 	handler, err := s.handler(limits)
 	if err != nil {
@@ -257,6 +262,9 @@ func (s *Server) takeDown(ctx context.Context) error {
 	}
 	if s.commands != nil {
 		s.commands.close()
+	}
+	if s.jobs != nil {
+		s.jobs.close()
 	}
 	if s.stopNoting != nil {
 		s.stopNoting() // that the devices have gone is noted before the engine ends

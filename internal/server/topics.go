@@ -15,17 +15,21 @@ type topics struct {
 	aws      *awsiot.Door
 	device   *device.Door
 	commands *commands
+	jobs     *awsiot.JobDoor
 }
 
 func (t topics) Allow(topic string) error {
 	if t.commands.aws.Serves(topic) {
 		return t.commands.aws.Allow(topic)
 	}
+	if t.jobs.Serves(topic) {
+		return t.jobs.Allow(topic)
+	}
 	return t.aws.Allow(topic)
 }
 
 func (t topics) Publish(p *twin.Publish, done func(error)) bool {
-	return t.aws.Publish(p, done) || t.commands.device.Publish(p, done) || t.commands.aws.Publish(p, done) || t.device.Publish(p, done)
+	return t.aws.Publish(p, done) || t.commands.device.Publish(p, done) || t.commands.aws.Publish(p, done) || t.jobs.Publish(p, done) || t.device.Publish(p, done)
 }
 
 // deviceOptions makes the options of the device door of what is configured.

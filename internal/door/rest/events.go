@@ -178,10 +178,14 @@ func errNotKnown(ctx context.Context) error {
 
 // decode reads a JSON object with no members but those of v.
 func (d *door) decode(w http.ResponseWriter, r *http.Request, v any) error {
+	return d.decodeUpTo(w, r, d.opts.BodyBytesMax, v)
+}
+
+func (d *door) decodeUpTo(w http.ResponseWriter, r *http.Request, bytesMax int64, v any) error {
 	if err := mergePatchType(r.Header.Get("Content-Type")); err != nil {
 		return err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, d.opts.BodyBytesMax))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bytesMax))
 	if err != nil {
 		return readError(err)
 	}

@@ -106,15 +106,12 @@ func (doc *openAPI) operation(r *route) *operation {
 			Name: "id", In: "path", Description: "name of the thing", Required: true, Schema: schemaOf(reflect.TypeFor[twin.ThingName](), nil),
 		})
 	}
-	if strings.Contains(r.path, "{command}") {
-		p := doc.parameter("command", "path")
-		p.Required = true
-		op.Parameters = append(op.Parameters, p)
-	}
-	if strings.Contains(r.path, "{shadow}") {
-		p := doc.parameter("shadow", "path")
-		p.Required = true
-		op.Parameters = append(op.Parameters, p)
+	for _, name := range []string{"command", "shadow", "job", "artifact"} {
+		if strings.Contains(r.path, "{"+name+"}") {
+			p := doc.parameter(name, "path")
+			p.Required = true
+			op.Parameters = append(op.Parameters, p)
+		}
 	}
 	for _, name := range r.query {
 		op.Parameters = append(op.Parameters, doc.parameter(name, "query"))
@@ -214,6 +211,9 @@ func parameters() map[string]about {
 		"minInterval":       {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},
 		"after":             {"begin after this event id; 0 is the oldest event that is kept", text},
 		"command":           {"id of a command", text},
+		"job":               {"id of a job", text},
+		"artifact":          {"name of an artifact", text},
+		"status":            {"only executions in these statuses: queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled, or pending for the first two; may be repeated or hold several with commas", text},
 		"state":             {"only commands in these states: queued, delivered, accepted, done, failed, rejected, expired, cancelled, or pending for the first three; may be repeated or hold several with commas", text},
 		"wait":              {"answer when the command has ended, or after this time; such as 10s, up to 30s", text},
 		"confirmationToken": {"ignored; AWS sends it with the confirmation of a destination", text},
@@ -252,6 +252,8 @@ func schemaOf(t reflect.Type, components map[string]*schema) *schema {
 		return &schema{Type: "boolean"}
 	case reflect.Int, reflect.Uint64:
 		return &schema{Type: "integer", Minimum: &zero}
+	case reflect.Float64:
+		return &schema{Type: "number"}
 	case reflect.Slice:
 		return &schema{Type: "array", Items: schemaOf(t.Elem(), components)}
 	case reflect.Map:

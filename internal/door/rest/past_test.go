@@ -81,7 +81,7 @@ func newWorld(t *testing.T) *world {
 	m := managed{e}
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
-		Past: history.New(s, m), Twins: m, Storage: w.storage, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now),
+		Past: history.New(s, m), Twins: m, Storage: w.storage, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: newJobs(t, e, s, w.Now),
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
 	})
 	w.store, w.engine, w.api = s, e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}

@@ -52,6 +52,7 @@ type Options struct {
 	Telemetry Telemetry         // takes samples; nil: none are taken
 	Samples   *telemetry.Reader // reads samples back; nil: they cannot be read
 	Commands  Commands          // nil: there are none
+	Jobs      Jobs              // nil: there are none
 	// TelemetryRules say which samples are taken.
 	TelemetryRules twin.TelemetryRules
 	// LastSeen returns the time of the newest sample of a thing, zero if none is known; nil:

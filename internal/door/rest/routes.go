@@ -71,6 +71,9 @@ func (d *door) routes() []route {
 	if d.opts.Commands != nil {
 		list = append(list, d.commandRoutes()...)
 	}
+	if d.opts.Jobs != nil {
+		list = append(list, d.jobRoutes()...)
+	}
 	if d.opts.Mirror != nil {
 		list = append(list, d.ingestRoutes()...)
 	}
