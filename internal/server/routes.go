@@ -7,7 +7,6 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/door/rest"
 	"github.com/twofold-iot/twofold/internal/history"
-	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -31,7 +30,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Backup: s.backup, Storage: s.storage, Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
 		Commands:  restCommands{s.commands.Service},
 		Jobs:      s.jobs.Service,
-		Samples:   telemetry.NewReader(s.store),
+		Samples:   s.telemetry.Reader(),
 		Telemetry: s.heard, LastSeen: s.heard.LastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
 	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

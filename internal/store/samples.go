@@ -41,6 +41,7 @@ const (
 	LevelSamples SampleLevel = 0
 	LevelMinutes SampleLevel = 1
 	LevelHours   SampleLevel = 2
+	LevelDays    SampleLevel = 3
 )
 
 // Series is one metric of a thing in one type.

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -17,6 +18,9 @@ type Options struct {
 	QueueRowsMax  int              // rows waiting for the store; 65536
 	QueueBytesMax int              // of their values; 64 MiB
 	GroupRowsMax  int              // rows in one write; 8192
+	FoldRows      int              // so many rows of a thing are folded; 4096
+	FoldAge       time.Duration    // rows that have waited so long are, too; 2 h
+	FoldEvery     time.Duration    // how often that is looked for; 1 min
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -26,6 +30,9 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.QueueRowsMax, 64<<10)
 	setDefault(&o.QueueBytesMax, 64<<20)
 	setDefault(&o.GroupRowsMax, 8<<10)
+	setDefault(&o.FoldRows, 4<<10)
+	setDefault(&o.FoldAge, 2*time.Hour)
+	setDefault(&o.FoldEvery, time.Minute)
 	return o, nil
 }
 
@@ -41,6 +48,11 @@ type Telemetry struct {
 	log   *slog.Logger
 	store store.Samples
 	opts  Options
+
+	locks   *locks
+	pending pending
+	folding sync.Mutex // held by the one fold that runs
+	stop    context.CancelFunc
 
 	ready chan struct{} // holds a token when there may be something to write
 	mu    sync.Mutex
@@ -68,13 +80,21 @@ func Open(log *slog.Logger, s store.Samples, opts Options) (*Telemetry, error) {
 	}
 	t := &Telemetry{
 		log: log, store: s, opts: opts,
-		ready: make(chan struct{}, 1), written: make(chan struct{}),
+		ready: make(chan struct{}, 1), written: make(chan struct{}), locks: newLocks(),
+		pending: pending{things: make(map[twin.ThingName]*waiting), wake: make(chan struct{}, 1)},
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.stop = cancel
+	if err := t.findPending(ctx); err != nil {
+		cancel()
+		return nil, fmt.Errorf("look for telemetry that is not folded: %w", err)
 	}
 	t.running.Go(t.write)
+	t.running.Go(func() { t.foldWhenDue(ctx) })
 	return t, nil
 }
 
-// Close writes what is queued and returns. It may be called
+// Close writes what is queued, gives up a fold that runs, and returns. It may be called
 // twice.
 func (t *Telemetry) Close() error {
 	t.mu.Lock()
@@ -82,6 +102,7 @@ func (t *Telemetry) Close() error {
 	t.mu.Unlock()
 	t.wakeWriter()
 	<-t.written
+	t.stop()
 	t.running.Wait()
 	return nil
 }
@@ -163,6 +184,9 @@ func (t *Telemetry) write() {
 		for t.take(&g) {
 			// It is not ended by Close: what is queued is written.
 			err := t.store.AppendRows(context.Background(), g.rows, g.durable)
+			if err == nil {
+				t.pending.note(g.rows, twin.TimeOf(t.opts.Now()), t.opts.FoldRows)
+			}
 			g.answer(err, t.log)
 		}
 		t.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/twofold-iot/twofold/internal/series"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -16,19 +17,21 @@ const (
 	PointsMax = 10_000 // points, or windows, of one answer
 	SeriesMax = 10_000 // series of a thing that are listed
 
-	rowsPage      = 4096    // rows read at a time
-	windowSamples = 100_000 // points that a pass over the rows takes for windows
-	typesMax      = 3       // of values: so many points of a metric can have one time
+	rowsPage = 4096 // rows read at a time
 )
 
-// Reader reads samples back. Its methods may be called by several goroutines. For now
-// it goes over all rows of a thing for each call.
+// Reader reads samples back: what is in columns, and the rows that are not yet. Its
+// methods may be called by several goroutines.
 type Reader struct {
 	store store.SampleReader
+	locks *locks
 }
 
-// NewReader returns a Reader of a store.
-func NewReader(s store.SampleReader) *Reader { return &Reader{s} }
+// NewReader returns a Reader of a store in which nothing is folded meanwhile.
+func NewReader(s store.SampleReader) *Reader { return &Reader{s, newLocks()} }
+
+// Reader returns a Reader of the store.
+func (t *Telemetry) Reader() *Reader { return &Reader{t.store, t.locks} }
 
 // Query selects samples of one metric: From <= time < To.
 type Query struct {
@@ -37,6 +40,7 @@ type Query struct {
 	From, To twin.Time
 	Limit    int       // points, or windows; 1 to [PointsMax]
 	Window   twin.Time // length in milliseconds, of [Reader.Windows]
+	Before   bool      // Windows looks for the number before the first window
 }
 
 func (q *Query) check() error {
@@ -72,38 +76,143 @@ func (r *Reader) Points(ctx context.Context, q Query) (Points, error) {
 	if err := q.check(); err != nil {
 		return Points{}, err
 	}
-	return r.points(ctx, &q, q.Limit, 0)
-}
-
-// points reads at most limit points, of one type if that is not zero.
-func (r *Reader) points(ctx context.Context, q *Query, limit int, only twin.ValueType) (Points, error) {
-	// So many tell also where the next instant is.
-	old := oldest{most: limit + typesMax, values: make(map[pointKey]twin.Value)}
-	err := r.eachValue(ctx, q.Thing, func(row *store.SampleRow, metric []byte, v twin.RawValue) {
-		if row.Time < q.From || row.Time >= q.To || string(metric) != string(q.Metric) || only != 0 && v.Type != only {
-			return
-		}
-		old.add(pointKey{row.Time, v.Type}, v)
-	})
+	v, err := r.look(ctx, q.Thing, q.Metric, q.To)
 	if err != nil {
 		return Points{}, err
 	}
-	p := Points{Until: q.To, Complete: true}
-	for _, k := range slices.SortedFunc(maps.Keys(old.values), pointKey.compare) {
-		if n := len(p.Points); n >= limit && k.time > p.Points[n-1].Time {
-			p.Until, p.Complete = k.time, false
+	defer v.close()
+	p := Points{Until: q.To}
+	var all []Point
+	for _, kind := range []twin.ValueType{twin.ValueNumber, twin.ValueBool, twin.ValueText} {
+		var until twin.Time
+		if kind == twin.ValueNumber {
+			list, end, err := some(ctx, v, &numbers, kind, v.numbers, q.From, q.To, q.Limit+1)
+			if err != nil {
+				return Points{}, err
+			}
+			for _, x := range list {
+				all = append(all, Point{x.Time, twin.NumberValue(x.Value)})
+			}
+			until = end
+		} else {
+			list, end, err := some(ctx, v, &states, kind, v.states[kind], q.From, q.To, q.Limit+1)
+			if err != nil {
+				return Points{}, err
+			}
+			for _, x := range list {
+				all = append(all, Point{x.Time, valueOf(kind, x.Value)})
+			}
+			until = end
+		}
+		p.Until = min(p.Until, until)
+	}
+	slices.SortStableFunc(all, func(a, b Point) int { return cmp.Compare(a.Time, b.Time) })
+	for _, x := range all {
+		if n := len(p.Points); x.Time >= p.Until || n >= q.Limit && x.Time > p.Points[n-1].Time {
+			p.Until = min(p.Until, x.Time)
 			break
 		}
-		p.Points = append(p.Points, Point{k.time, old.values[k]})
+		p.Points = append(p.Points, x)
 	}
+	p.Complete = p.Until == q.To
 	return p, nil
+}
+
+// view is a look at one metric of a thing. While it is open no fold moves its rows.
+type view struct {
+	store  store.SampleReader
+	unlock func()
+	thing  twin.ThingName
+	metric twin.MetricName
+	// kept says of which types there are columns, and from when to when.
+	kept map[twin.ValueType]*SeriesInfo
+	// numbers and states are of the rows, in order of time.
+	numbers []series.Point
+	states  map[twin.ValueType][]series.State
+}
+
+// look opens a view of what there is before a time. Close it.
+func (r *Reader) look(ctx context.Context, thing twin.ThingName, metric twin.MetricName, to twin.Time) (*view, error) {
+	l := r.locks.of(thing)
+	l.RLock()
+	v := &view{store: r.store, unlock: l.RUnlock, thing: thing, metric: metric,
+		kept: make(map[twin.ValueType]*SeriesInfo), states: make(map[twin.ValueType][]series.State)}
+	err := v.read(ctx, to)
+	if err != nil {
+		v.close()
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *view) close() { v.unlock() }
+
+func (v *view) read(ctx context.Context, to twin.Time) error {
+	infos, err := v.store.SeriesOf(ctx, v.thing)
+	if err != nil {
+		return fmt.Errorf("read the series of %s: %w", v.thing, err)
+	}
+	for i := range infos {
+		if infos[i].Metric != v.metric {
+			continue
+		}
+		info, err := parseInfo(&infos[i])
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", v.metric, v.thing, err)
+		}
+		v.kept[info.Type] = &info
+	}
+	err = eachValue(ctx, v.store, v.thing, func(row *store.SampleRow, metric []byte, x twin.RawValue) {
+		switch {
+		case row.Time >= to || string(metric) != string(v.metric):
+		case x.Type == twin.ValueNumber:
+			v.numbers = append(v.numbers, series.Point{Time: row.Time, Value: x.Number})
+		default:
+			v.states[x.Type] = append(v.states[x.Type], series.State{Time: row.Time, Value: stateOf(x)})
+		}
+	})
+	v.numbers = numbers.inOrder(v.numbers)
+	for kind, list := range v.states {
+		v.states[kind] = states.inOrder(list)
+	}
+	return err
+}
+
+// of is the series of a type.
+func (v *view) of(kind twin.ValueType) store.Series {
+	return store.Series{Metric: v.metric, Type: kind}
+}
+
+// some returns samples of one type from a time on, in order, and up to which time they are
+// all that there are: it takes about so many from columns.
+func some[T any](ctx context.Context, v *view, c *codec[T], kind twin.ValueType, rows []T, from, to twin.Time, most int) ([]T, twin.Time, error) {
+	until := to
+	var list []T
+	if info := v.kept[kind]; info != nil {
+		for at := max(from, info.First); at < min(to, info.Last+1); at = series.StartOf(at, day) + day {
+			cols, err := columns(ctx, v.store, v.thing, v.of(kind), store.LevelSamples, series.StartOf(at, day), series.StartOf(at, day)+day)
+			if err != nil {
+				return nil, 0, err
+			}
+			if list, err = c.read(list, cols, from, to, most); err != nil {
+				return nil, 0, err
+			}
+			if len(list) >= most {
+				until = c.at(&list[most-1])
+				list = list[:most-1]
+				break
+			}
+		}
+	}
+	rows = rows[c.search(rows, from):]
+	return c.merge(list, rows[:c.search(rows, until)]), until, nil
 }
 
 // eachValue calls f with the values of all rows of a thing in order of arrival. What f
 // is given is lent to it.
-func (r *Reader) eachValue(ctx context.Context, thing twin.ThingName, f func(row *store.SampleRow, metric []byte, v twin.RawValue)) error {
+func eachValue(ctx context.Context, s store.SampleReader, thing twin.ThingName, f func(row *store.SampleRow, metric []byte, v twin.RawValue)) error {
 	for last := store.RowNumber(0); ; {
-		rows, err := r.store.Rows(ctx, thing, last, rowsPage)
+		rows, err := s.Rows(ctx, thing, last, rowsPage)
 		if err != nil {
 			return fmt.Errorf("read the telemetry of %s: %w", thing, err)
 		}
@@ -124,110 +233,45 @@ func (r *Reader) eachValue(ctx context.Context, thing twin.ThingName, f func(row
 	}
 }
 
-// pointKey is what there is one point for.
-type pointKey struct {
-	time twin.Time
-	kind twin.ValueType
-}
-
-func (k pointKey) compare(o pointKey) int {
-	return cmp.Or(cmp.Compare(k.time, o.time), cmp.Compare(k.kind, o.kind))
-}
-
-// oldest keeps the oldest points of those added, the last value of each.
-type oldest struct {
-	most   int
-	values map[pointKey]twin.Value
-	keys   []pointKey // a heap, the newest first
-}
-
-func (o *oldest) add(k pointKey, v twin.RawValue) {
-	if _, known := o.values[k]; known {
-		o.values[k] = v.Own()
-		return
-	}
-	if len(o.keys) < o.most {
-		o.keys = append(o.keys, k)
-		o.up(len(o.keys) - 1)
-		o.values[k] = v.Own()
-		return
-	}
-	// What is put out never comes back: what is kept only gets older.
-	if k.compare(o.keys[0]) > 0 {
-		return
-	}
-	delete(o.values, o.keys[0])
-	o.keys[0] = k
-	o.down()
-	o.values[k] = v.Own()
-}
-
-func (o *oldest) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if o.keys[i].compare(o.keys[parent]) <= 0 {
-			return
-		}
-		o.keys[i], o.keys[parent] = o.keys[parent], o.keys[i]
-		i = parent
-	}
-}
-
-func (o *oldest) down() {
-	for i := 0; ; {
-		child := 2*i + 1
-		if child >= len(o.keys) {
-			return
-		}
-		if child+1 < len(o.keys) && o.keys[child+1].compare(o.keys[child]) > 0 {
-			child++
-		}
-		if o.keys[child].compare(o.keys[i]) <= 0 {
-			return
-		}
-		o.keys[i], o.keys[child] = o.keys[child], o.keys[i]
-		i = child
-	}
-}
-
-// SeriesInfo is what a metric of one type comes to.
-type SeriesInfo struct {
-	store.Series
-	First, Last twin.Time
-	Count       int        // samples that came; those of one time count each
-	Value       twin.Value // at Last
-}
-
 // Series lists the series of a thing by metric and type. Of a thing with more than
-// [SeriesMax] it lists those that came first, and complete is false.
+// [SeriesMax] some are left out, and complete is false.
 func (r *Reader) Series(ctx context.Context, thing twin.ThingName) (list []SeriesInfo, complete bool, err error) {
-	type key struct {
-		metric string
-		kind   twin.ValueType
+	l := r.locks.of(thing)
+	l.RLock()
+	defer l.RUnlock()
+	infos, err := r.store.SeriesOf(ctx, thing)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the series of %s: %w", thing, err)
 	}
-	found := make(map[key]*SeriesInfo)
+	found := make(map[store.Series]*SeriesInfo)
+	for i := range infos {
+		info, err := parseInfo(&infos[i])
+		if err != nil {
+			return nil, false, fmt.Errorf("%s of %s: %w", infos[i].Metric, thing, err)
+		}
+		found[info.Series] = &info
+	}
 	complete = true
-	err = r.eachValue(ctx, thing, func(row *store.SampleRow, metric []byte, v twin.RawValue) {
-		s := found[key{string(metric), v.Type}]
-		switch {
-		case s == nil && len(found) == SeriesMax:
-			complete = false
-			return
-		case s == nil:
-			s = &SeriesInfo{Series: store.Series{Metric: twin.MetricName(metric), Type: v.Type}, First: row.Time, Last: row.Time}
-			found[key{string(s.Metric), v.Type}] = s
+	err = eachValue(ctx, r.store, thing, func(row *store.SampleRow, metric []byte, v twin.RawValue) {
+		s := found[store.Series{Metric: twin.MetricName(metric), Type: v.Type}]
+		if s == nil {
+			if len(found) >= SeriesMax {
+				complete = false
+				return
+			}
+			s = &SeriesInfo{Series: store.Series{Metric: twin.MetricName(metric), Type: v.Type}}
+			found[s.Series] = s
 		}
-		s.Count++
-		s.First = min(s.First, row.Time)
-		if row.Time >= s.Last {
-			s.Last, s.Value = row.Time, v.Own()
-		}
+		s.add(row.Time, v)
 	})
-	for _, s := range found {
+	for s := range maps.Values(found) {
 		list = append(list, *s)
 	}
 	slices.SortFunc(list, func(a, b SeriesInfo) int {
 		return cmp.Or(cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Type, b.Type))
 	})
+	if len(list) > SeriesMax {
+		list, complete = list[:SeriesMax], false
+	}
 	return list, complete, err
 }

@@ -386,6 +386,7 @@ type seriesDocument struct {
 	To       string          `json:"to,omitempty"` // of telemetry
 	Until    string          `json:"until"`        // how far the samples go; if before to, go on from here
 	Complete bool            `json:"complete"`
+	Window   string          `json:"window,omitempty"` // of a chart: what a column of it has
 	Samples  []sample        `json:"samples,omitzero"` // of a path
 	Series   []metricSeries  `json:"series,omitzero"`  // of metrics
 }

@@ -103,7 +103,7 @@ func (d *door) addSampleRoutes(list []route) []route {
 	}
 	for i := range list {
 		if list[i].name == "getSeries" {
-			list[i].query = append(list[i].query, "metric", "window")
+			list[i].query = append(list[i].query, "metric", "window", "fn", "points")
 			list[i].types = []string{typeJSON, typeCSV}
 		}
 	}

@@ -2,11 +2,10 @@ package rest
 
 import (
 	"bytes"
-	"context"
-	"encoding/csv"
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +14,7 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// metricsMax is how many metrics one request reads: the rows are read for each.
+// metricsMax is how many metrics one request reads.
 const metricsMax = 20
 
 // The shortest and the longest window.
@@ -28,7 +27,9 @@ const (
 // With windows the times are their starts, and there is a column for each figure.
 type metricSeries struct {
 	Metric twin.MetricName   `json:"metric"`
-	Type   string            `json:"type"` // number, boolean, string
+	Type   string            `json:"type"`            // number, boolean, string
+	State  json.RawMessage   `json:"state,omitempty"` // that the durations are of
+	Before *samplePoint      `json:"before,omitempty"`
 	Times  []string          `json:"times"`
 	Values []json.RawMessage `json:"values,omitzero"`
 	Count  []int             `json:"count,omitzero"`
@@ -38,6 +39,20 @@ type metricSeries struct {
 	Sum    []*json.Number    `json:"sum,omitzero"`
 	First  []*json.Number    `json:"first,omitzero"`
 	Last   []*json.Number    `json:"last,omitzero"`
+	TWA    []*json.Number    `json:"twa,omitzero"`
+	Delta  []*json.Number    `json:"delta,omitzero"`
+	Rate   []*json.Number    `json:"rate,omitzero"`
+	P50    []*json.Number    `json:"p50,omitzero"`
+	P95    []*json.Number    `json:"p95,omitzero"`
+	P99    []*json.Number    `json:"p99,omitzero"`
+	// Duration is in seconds.
+	Duration []*json.Number `json:"duration,omitzero"`
+}
+
+// samplePoint is the sample before a window.
+type samplePoint struct {
+	Time  string          `json:"time"`
+	Value json.RawMessage `json:"value"`
 }
 
 // metricList is the series of a thing.
@@ -84,11 +99,11 @@ func (d *door) getSamples(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, metrics, err := d.samplesQuery(r, key.Thing)
+	a, metrics, err := d.samplesQuery(r, key.Thing)
 	if err != nil {
 		return err
 	}
-	a := samplesAnswer{reader: d.opts.Samples, query: q, doc: seriesDocument{DeviceID: key.Thing, Complete: true}}
+	q := a.query
 	until := q.To
 	for range 2 {
 		// The second time no metric goes further than the others.
@@ -118,15 +133,16 @@ func (d *door) getSamples(w http.ResponseWriter, r *http.Request) error {
 	return a.writeCSV(w)
 }
 
-func (d *door) samplesQuery(r *http.Request, thing twin.ThingName) (telemetry.Query, []twin.MetricName, error) {
+func (d *door) samplesQuery(r *http.Request, thing twin.ThingName) (*samplesAnswer, []twin.MetricName, error) {
 	p := d.params(r)
 	q := telemetry.Query{Thing: thing, Limit: p.limit(telemetry.PointsMax), Window: p.windowLen()}
 	q.From, q.To = p.window()
 	if q.Limit == 0 {
 		q.Limit = telemetry.PointsMax
 	}
+	now := twin.TimeOf(p.now) + 1
 	if q.To == 0 {
-		q.To = twin.TimeOf(p.now) + 1
+		q.To = now
 	}
 	if q.From == 0 {
 		q.From = max(q.To-dayLen, 1)
@@ -134,6 +150,48 @@ func (d *door) samplesQuery(r *http.Request, thing twin.ThingName) (telemetry.Qu
 	if q.From > q.To {
 		p.bad("from", "from: %s is after to: %s", timeText(q.From), timeText(q.To))
 	}
+	a := &samplesAnswer{reader: d.opts.Samples, query: q, now: now - 1, doc: seriesDocument{DeviceID: thing, Complete: true}}
+	p.figures(a)
+	metrics := p.metrics()
+	return a, metrics, p.err
+}
+
+// figures reads what is asked of windows, or of a chart.
+func (p *params) figures(a *samplesAnswer) {
+	if p.values.Has("points") {
+		n, err := strconv.Atoi(p.text("points"))
+		if err != nil || n < 1 || n > telemetry.PointsMax {
+			p.bad("points", "points: %.20q is not between 1 and %d", p.text("points"), telemetry.PointsMax)
+		}
+		if p.values.Has("window") || p.values.Has("fn") || p.values.Has("limit") {
+			p.bad("points", "points: it is for a chart, and goes without window, fn and limit")
+		}
+		if p.err == nil {
+			a.chart, a.query.Window = true, telemetry.ChartWindow(a.query.From, a.query.To, n)
+			a.doc.Window = (time.Duration(a.query.Window) * time.Millisecond).String()
+		}
+		return
+	}
+	if !p.values.Has("fn") {
+		a.figures = figuresDefault
+		return
+	}
+	if a.query.Window == 0 {
+		p.bad("fn", "fn: it is of windows; give their length, window=1h")
+	}
+	for _, text := range p.values["fn"] {
+		for name := range strings.SplitSeq(text, ",") {
+			if !slices.ContainsFunc(figures, func(f figure) bool { return f.name == name }) && name != figureDuration {
+				p.bad("fn", "fn: %.40q is none of %s", name, figureNames())
+				return
+			}
+			a.figures = append(a.figures, name)
+		}
+	}
+}
+
+// metrics reads the metrics that are asked for, each once.
+func (p *params) metrics() []twin.MetricName {
 	for _, name := range []string{"path", "shadow"} {
 		if p.values.Has(name) {
 			p.bad(name, "%s: it is about the shadow, metric about telemetry; give one of path and metric", name)
@@ -155,7 +213,7 @@ func (d *door) samplesQuery(r *http.Request, thing twin.ThingName) (telemetry.Qu
 		}
 		seen[m] = true
 	}
-	return q, metrics, p.err
+	return metrics
 }
 
 // windowLen reads the length of windows, zero if it is not given.
@@ -170,58 +228,6 @@ func (p *params) windowLen() twin.Time {
 		return 0
 	}
 	return twin.Time(l.Milliseconds())
-}
-
-// samplesAnswer is an answer under way.
-type samplesAnswer struct {
-	reader *telemetry.Reader
-	query  telemetry.Query
-	doc    seriesDocument
-}
-
-// add reads one metric and returns how far it goes.
-func (a *samplesAnswer) add(ctx context.Context) (twin.Time, error) {
-	if a.query.Window > 0 {
-		return a.addWindows(ctx)
-	}
-	p, err := a.reader.Points(ctx, a.query)
-	if err != nil {
-		return 0, err
-	}
-	for _, kind := range []twin.ValueType{twin.ValueNumber, twin.ValueBool, twin.ValueText} {
-		s := metricSeries{Metric: a.query.Metric, Type: kind.String(), Times: []string{}, Values: []json.RawMessage{}}
-		for _, x := range p.Points {
-			if x.Value.Type != kind {
-				continue
-			}
-			v, err := sampleValue(x.Value)
-			if err != nil {
-				return 0, err
-			}
-			s.Times, s.Values = append(s.Times, timeText(x.Time)), append(s.Values, v)
-		}
-		if len(s.Times) > 0 {
-			a.doc.Series = append(a.doc.Series, s)
-		}
-	}
-	return p.Until, nil
-}
-
-func (a *samplesAnswer) addWindows(ctx context.Context) (twin.Time, error) {
-	res, err := a.reader.Windows(ctx, a.query)
-	if err != nil || len(res.Windows) == 0 {
-		return res.Until, err
-	}
-	s := metricSeries{Metric: a.query.Metric, Type: twin.ValueNumber.String()}
-	for i := range res.Windows {
-		x := &res.Windows[i]
-		s.Times, s.Count = append(s.Times, startText(x.Start)), append(s.Count, x.Count)
-		s.Min, s.Max = append(s.Min, finite(x.Min)), append(s.Max, finite(x.Max))
-		s.Avg, s.Sum = append(s.Avg, finite(x.Avg())), append(s.Sum, finite(x.Sum))
-		s.First, s.Last = append(s.First, finite(x.First)), append(s.Last, finite(x.Last))
-	}
-	a.doc.Series = append(a.doc.Series, s)
-	return res.Until, nil
 }
 
 // startText writes a time that may be that of 1970, the start of a long window.
@@ -253,46 +259,4 @@ func sampleValue(v twin.Value) (json.RawMessage, error) {
 		b, err = marshal(v.Text)
 	}
 	return bytes.TrimSpace(b), err
-}
-
-// writeCSV writes a line per point or window (RFC 4180).
-func (a *samplesAnswer) writeCSV(w http.ResponseWriter) error {
-	var b bytes.Buffer
-	table := csv.NewWriter(&b)
-	head := []string{"time", "metric", "type", "value"}
-	if a.query.Window > 0 {
-		head = []string{"time", "metric", "count", "min", "max", "avg", "sum", "first", "last"}
-	}
-	_ = table.Write(head) // a buffer never fails
-	for i := range a.doc.Series {
-		s := &a.doc.Series[i]
-		for n, at := range s.Times {
-			line := []string{at, cell(string(s.Metric))}
-			if a.query.Window == 0 {
-				_ = table.Write(append(line, s.Type, s.csvValue(n)))
-				continue
-			}
-			line = append(line, strconv.Itoa(s.Count[n]))
-			for _, column := range [][]*json.Number{s.Min, s.Max, s.Avg, s.Sum, s.First, s.Last} {
-				text := ""
-				if column[n] != nil {
-					text = column[n].String()
-				}
-				line = append(line, text)
-			}
-			_ = table.Write(line)
-		}
-	}
-	table.Flush()
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
-	_, _ = w.Write(b.Bytes()) // the client may be gone
-	return nil
-}
-
-func (s *metricSeries) csvValue(n int) string {
-	var text string
-	if s.Type == twin.ValueText.String() && json.Unmarshal(s.Values[n], &text) == nil {
-		return cell(text)
-	}
-	return string(s.Values[n])
 }

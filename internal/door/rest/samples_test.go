@@ -45,6 +45,17 @@ func TestSamples(t *testing.T) {
 		"?metric=none": `"series":[]`,
 		"?metric=t&window=1m": `{"metric":"t","type":"number","times":["2026-11-22T11:59:00.000Z"],` +
 			`"count":[3],"min":[1],"max":[4],"avg":[2.5],"sum":[7.5],"first":[1],"last":[4]}`,
+		"?metric=t&window=30s&fn=twa,delta&fn=rate": `{"metric":"t","type":"number","times":["2026-11-22T11:59:30.000Z"],` +
+			`"twa":[2.5],"delta":[3],"rate":[0.15]}`,
+		"?metric=t&window=15s&fn=count,delta&from=2026-11-22T11:59:45Z": `"times":["2026-11-22T11:59:45.000Z"],"count":[1],"delta":[1.5]}`,
+		"?metric=on&metric=t&window=1m&fn=duration": `"series":[{"metric":"on","type":"boolean","state":true,"times":["2026-11-22T11:59:00.000Z"],"duration":[10]},` +
+			`{"metric":"t","type":"string","state":"=broken","times":["2026-11-22T11:59:00.000Z"],"duration":[5]}]`,
+		"?metric=t&metric=on&points=2": `"complete":true,"window":"12h0m0s","series":[` +
+			`{"metric":"t","type":"number","times":["2026-11-22T11:59:30.000Z","2026-11-22T11:59:50.000Z"],"values":[1,4]},` +
+			`{"metric":"t","type":"string","times":["2026-11-22T11:59:55.000Z"],"values":["=broken"]},` +
+			`{"metric":"on","type":"boolean","times":["2026-11-22T11:59:50.000Z"],"values":[true]}]`,
+		"?metric=t&points=10&from=2026-11-22T11:59:40Z&to=2026-11-22T12:00:00Z": `"window":"2s","series":[{"metric":"t","type":"number",` +
+			`"before":{"time":"2026-11-22T11:59:30.000Z","value":1},"times":["2026-11-22T11:59:40.000Z","2026-11-22T11:59:50.000Z"],"values":[2.5,4]}`,
 	} {
 		if got := w.ok(t, "GET", seriesPath+query, "").Body.String(); !strings.Contains(got, part) {
 			t.Errorf("%s:\ngot  %s\nwant %s", query, got, part)
@@ -73,6 +84,10 @@ func TestSamples_csv(t *testing.T) {
 	if got := res.Body.String(); !strings.HasSuffix(got, "\n2026-11-22T11:59:30.000Z,t,3,1,4,2.5,7.5,1,4\n") {
 		t.Errorf("got %s", got)
 	}
+	res = w.ok(t, "GET", seriesPath+"?metric=t&window=1m&fn=max,duration", "", "Accept: text/csv")
+	if got := res.Body.String(); got != "time,metric,max,state,duration\n2026-11-22T11:59:00.000Z,t,,\"\"\"=broken\"\"\",5\n2026-11-22T11:59:00.000Z,t,4,,\n" {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestSamples_invalid(t *testing.T) {
@@ -85,6 +100,12 @@ func TestSamples_invalid(t *testing.T) {
 		"?metric=t&window=x":                  "window",
 		"?metric=t&window=":                   "window",
 		"?path=reported.t&window=1m":          "window",
+		"?metric=t&fn=avg":                    "fn",
+		"?metric=t&window=1m&fn=median":       "fn",
+		"?metric=t&window=1m&fn=":             "fn",
+		"?metric=t&points=0":                  "points",
+		"?metric=t&points=10001":              "points",
+		"?metric=t&points=5&window=1m":        "points",
 		"?metric=t&limit=0":                   "limit",
 		"?metric=t&from=2026-11-23":           "from",
 		"?" + strings.Repeat("metric=t&", 21): "metric",

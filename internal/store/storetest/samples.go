@@ -58,7 +58,7 @@ func sampleWork(rng *rand.Rand, ref *store.Memory) func(store.Samples) error {
 		}
 		for i := range rng.IntN(4) {
 			c := store.Column{
-				Class: store.SampleClass(rng.IntN(2)), Level: store.SampleLevel(rng.IntN(3)), Series: sampleSeries[rng.IntN(len(sampleSeries))],
+				Class: store.SampleClass(rng.IntN(2)), Level: store.SampleLevel(rng.IntN(4)), Series: sampleSeries[rng.IntN(len(sampleSeries))],
 				Start: at - at%3_600_000, Data: fmt.Append(nil, "column ", i, at),
 			}
 			if rng.IntN(4) == 0 {
