@@ -84,9 +84,10 @@ type Job struct {
 	Timeout     int            `json:"timeout,omitempty"` // minutes in progress; 0: no limit
 	Artifacts   []JobArtifact  `json:"artifacts,omitempty"`
 	State       JobState       `json:"state"`
-	Force       bool           `json:"force,omitempty"`  // canceled with what is in progress
-	Code        string         `json:"code,omitempty"`   // why it was canceled, in a word
-	Reason      string         `json:"reason,omitempty"` // the same for people
+	Force       bool           `json:"force,omitempty"`    // canceled with what is in progress
+	Deleting    bool           `json:"deleting,omitempty"` // it and its executions are being removed
+	Code        string         `json:"code,omitempty"`     // why it was canceled, in a word
+	Reason      string         `json:"reason,omitempty"`   // the same for people
 	By          string         `json:"by,omitempty"`
 	Created     Time           `json:"created"`
 	Changed     Time           `json:"changed"`

@@ -3,6 +3,8 @@ package job
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -108,6 +110,100 @@ func (s *Service) Cancel(ctx context.Context, id twin.JobID, force bool, code, r
 	})
 }
 
+// Delete removes a job and its executions; their events stay. One that has not ended is
+// canceled first if force is set, else it is an error of kind KindConflict. It is gone some
+// time after the return.
+func (s *Service) Delete(ctx context.Context, id twin.JobID, force bool) error {
+	_, err := s.alterID(ctx, id, func(d *twin.Job, at twin.Time) error {
+		if !force && (!d.State.Final() || d.Counts == nil) {
+			return twin.NewError(twin.KindConflict, fmt.Sprintf("The job %s or an execution of it has not ended; only force deletes it", id))
+		}
+		if d.Counts == nil && (d.State != twin.JobCanceled || !d.Force) {
+			cancelJob(d, at, true, "deleted", "")
+		}
+		d.Deleting, d.Changed = true, at
+		return nil
+	})
+	return err
+}
+
+// remove removes the records of a job that is settled.
+func (s *Service) remove(ctx context.Context, j *job) time.Duration {
+	err := s.removeRecords(ctx, j)
+	if err == nil {
+		s.mu.Lock()
+		delete(s.jobs, j.ID)
+		s.mu.Unlock()
+		return 0
+	}
+	if ctx.Err() == nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "job not removed, trying again", slog.String("job", string(j.ID)), slog.String("error", err.Error()))
+	}
+	return retryAfter
+}
+
+// removeRecords removes the executions first, so that the job is there until they are not.
+func (s *Service) removeRecords(ctx context.Context, j *job) error {
+	if err := s.beginOp(ctx); err != nil {
+		return err
+	}
+	defer s.endOp()
+	prefix := twin.JobExecutionKeys(j.ID)
+	for {
+		page, err := s.engine.Records(ctx, twin.RecordExecution, prefix, "", loadPage)
+		if err != nil {
+			return fmt.Errorf("read the executions of a job: %w", err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		var ws []twin.RecordWrite
+		for _, r := range page {
+			e, err := twin.DecodeJobExecution(r.Value)
+			if err != nil {
+				return fmt.Errorf("read execution %q: %w", r.Key, err)
+			}
+			ws = append(ws, twin.RecordWrite{Kind: r.Kind, Key: r.Key},
+				twin.RecordWrite{Kind: twin.RecordThingJob, Key: twin.ThingJobKey(e.Thing, e.Number, e.Job)})
+		}
+		if err := s.write(ctx, j.ID, ws); err != nil {
+			return err
+		}
+	}
+	ws := []twin.RecordWrite{{Kind: twin.RecordJob, Key: string(j.ID)}}
+	for n := range (j.Things + twin.JobTargetsMax - 1) / twin.JobTargetsMax {
+		ws = append(ws, twin.RecordWrite{Kind: twin.RecordJobTargets, Key: twin.JobTargetsKey(j.ID, n)})
+	}
+	return s.write(ctx, j.ID, ws)
+}
+
+// CancelExecution cancels a job on one thing; force also if it is in progress there.
+func (s *Service) CancelExecution(name twin.ThingName, id twin.JobID, cancel twin.JobStep, origin twin.Origin, done func(*twin.JobAnswer, error)) {
+	cancel.Status = twin.ExecutionCanceled
+	if err := cancel.CheckDetails(); err != nil {
+		done(nil, err)
+		return
+	}
+	s.change(name, id, cancel, origin, done)
+}
+
+// Targets lists the first things that a job is for.
+func (s *Service) Targets(ctx context.Context, id twin.JobID, limit int) ([]twin.ThingName, error) {
+	rs, err := s.engine.Records(ctx, twin.RecordJobTargets, twin.JobExecutionKeys(id), "", (limit+twin.JobTargetsMax-1)/twin.JobTargetsMax)
+	if err != nil {
+		return nil, fmt.Errorf("read the things of a job: %w", err)
+	}
+	var all []twin.ThingName
+	for _, r := range rs {
+		things, err := twin.DecodeJobTargets(r.Value)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, things...)
+	}
+	return all[:min(len(all), limit)], nil
+}
+
 func cancelJob(d *twin.Job, at twin.Time, force bool, code, reason string) {
 	d.State, d.Force, d.Code, d.Reason, d.Changed, d.Ended = twin.JobCanceled, force, code, reason, at, at
 }
@@ -158,7 +254,7 @@ func (s *Service) alter(ctx context.Context, j *job, change func(*twin.Job, twin
 	s.mu.Lock()
 	d := j.Job
 	err := change(&d, s.now())
-	same := d.State == j.State && d.Force == j.Force && d.Counts == j.Counts
+	same := d.State == j.State && d.Force == j.Force && d.Counts == j.Counts && d.Deleting == j.Deleting
 	gone := s.jobs[j.ID] != j
 	s.mu.Unlock()
 	switch {

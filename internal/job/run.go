@@ -64,7 +64,7 @@ func (s *Service) lead(ctx context.Context) time.Duration {
 	s.mu.Lock()
 	active := make([]*job, 0, len(s.jobs))
 	for _, j := range s.jobs {
-		if j.Counts == nil {
+		if j.Counts == nil || j.Deleting {
 			active = append(active, j)
 		}
 	}
@@ -85,9 +85,12 @@ func (s *Service) leadOne(ctx context.Context, j *job) time.Duration {
 		st := &step{job: j, own: true, fly: j}
 		var wait time.Duration
 		switch {
+		case j.Counts != nil:
+			s.mu.Unlock()
+			return s.remove(ctx, j)
 		case j.abort != nil && j.State != twin.JobCanceled, j.over():
 			s.mu.Unlock()
-			return s.close1(ctx, j)
+			return s.settle(ctx, j)
 		case j.flying >= s.opts.FlyingMax:
 			s.mu.Unlock()
 			return restMax // until one lands
@@ -126,8 +129,8 @@ func (j *job) over() bool {
 	return len(j.open) == 0 && j.flying == 0 && len(j.sweep) == 0 && (len(j.todo) == 0 && j.counts.Waiting == 0 || j.State == twin.JobCanceled)
 }
 
-// close1 writes that a job is to be aborted or is over.
-func (s *Service) close1(ctx context.Context, j *job) time.Duration {
+// settle writes that a job is to be aborted or is over.
+func (s *Service) settle(ctx context.Context, j *job) time.Duration {
 	err := s.alter(ctx, j, func(d *twin.Job, at twin.Time) error {
 		if a := j.abort; a != nil && d.State != twin.JobCanceled {
 			cancelJob(d, at, false, "aborted", abortReason(a, &j.counts))

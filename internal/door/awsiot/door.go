@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 
 	"github.com/twofold-iot/twofold/twin"
@@ -75,6 +76,8 @@ type Door struct {
 	broker   Broker
 	retained Retained
 	limits   twin.Limits
+	jobs     JobService                                  // nil: there are none
+	expand   func(*http.Request, *twin.JobRequest) error // see ConnectJobs
 
 	gets *getPool
 }
@@ -95,6 +98,12 @@ func New(log *slog.Logger, opts Options) (*Door, error) {
 func (d *Door) Connect(e Engine, b Broker, r Retained) {
 	d.engine, d.broker, d.retained, d.limits = e, b, r, e.Limits()
 	d.gets = newGetPool(d)
+}
+
+// ConnectJobs gives the HTTP planes their jobs. expand, if not nil, fills in what the
+// document of a new job names by placeholders. It is called once, before the first request.
+func (d *Door) ConnectJobs(j JobService, expand func(*http.Request, *twin.JobRequest) error) {
+	d.jobs, d.expand = j, expand
 }
 
 // Close answers the gets that wait, stops the workers and waits for them. Requests

@@ -23,6 +23,7 @@ const (
 	routePublish
 	routeRetained
 	routeListRetained
+	routeJobs
 )
 
 // findRoute picks the route of an escaped path and returns its variable part, still
@@ -31,6 +32,9 @@ const (
 //
 // Source: the service model of iot-data (restJson1).
 func findRoute(escapedPath string) (r route, arg string) {
+	if jobRouteOf(escapedPath) {
+		return routeJobs, ""
+	}
 	if rest, ok := strings.CutPrefix(escapedPath, "/things/"); ok {
 		thing, tail, _ := strings.Cut(rest, "/")
 		if tail == "shadow" {
@@ -88,7 +92,11 @@ func (x *exchange) serve() {
 		x.fault(Status{http.StatusNotFound, "UnknownOperationException"}, "No operation of the data plane has this path")
 		return
 	}
-	if verbs := methods(rt); !slices.Contains(verbs, x.r.Method) {
+	if rt == routeJobs && x.door.jobs == nil {
+		x.fault(Status{http.StatusNotFound, "UnknownOperationException"}, "There are no jobs here")
+		return
+	}
+	if verbs := methods(rt); rt != routeJobs && !slices.Contains(verbs, x.r.Method) {
 		allowed := strings.Join(verbs, ", ")
 		x.w.Header().Set("Allow", allowed)
 		x.fault(Status{http.StatusMethodNotAllowed, "MethodNotAllowedException"},
@@ -114,6 +122,8 @@ func (x *exchange) serve() {
 		x.retained(arg)
 	case routeListRetained:
 		x.listRetained()
+	case routeJobs:
+		x.jobs()
 	case routeNone:
 	}
 }
@@ -125,14 +135,15 @@ func methods(rt route) []string {
 		return []string{http.MethodGet, http.MethodPost, http.MethodDelete}
 	case routePublish:
 		return []string{http.MethodPost}
-	case routeListShadows, routeRetained, routeListRetained, routeNone:
+	case routeListShadows, routeRetained, routeListRetained, routeJobs, routeNone:
 	}
 	return []string{http.MethodGet}
 }
 
 // body reads the body up to the limit. One that announces more is refused unread.
-func (x *exchange) body() ([]byte, error) {
-	bytesMax := int64(x.door.opts.PayloadBytesMax)
+func (x *exchange) body() ([]byte, error) { return x.readBody(int64(x.door.opts.PayloadBytesMax)) }
+
+func (x *exchange) readBody(bytesMax int64) ([]byte, error) {
 	if x.r.ContentLength > bytesMax {
 		return nil, errTooLarge
 	}

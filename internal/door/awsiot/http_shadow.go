@@ -141,6 +141,7 @@ type tokenKind byte
 const (
 	tokenShadows  tokenKind = 's'
 	tokenRetained tokenKind = 'r'
+	tokenJobs     tokenKind = 'j'
 )
 
 // pageToken returns the opaque token of the page after a key.

@@ -7,9 +7,9 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// Jobs brings jobs to things: what a device may ask and say. Nothing blocks; each done is
-// called exactly once, maybe before the return.
-type Jobs interface {
+// DeviceJobs brings jobs to things: what a device may ask and say. Nothing blocks; each done
+// is called exactly once, maybe before the return.
+type DeviceJobs interface {
 	// Pending lists the executions of a thing that have not ended, in order.
 	Pending(thing twin.ThingName) []twin.JobExecution
 	// Next returns the execution that is next, without starting it.
@@ -35,7 +35,7 @@ type Jobs interface {
 // Source: AWS IoT Developer Guide, "Jobs device MQTT API operations" and "Jobs
 // notifications".
 type JobDoor struct {
-	jobs   Jobs
+	jobs   DeviceJobs
 	log    EventLog
 	now    func() twin.Time
 	broker Broker
@@ -43,7 +43,7 @@ type JobDoor struct {
 
 // NewJobs returns a door; its Connect comes before the first publish. now is the clock of
 // the answers.
-func NewJobs(j Jobs, log EventLog, now func() twin.Time) *JobDoor {
+func NewJobs(j DeviceJobs, log EventLog, now func() twin.Time) *JobDoor {
 	return &JobDoor{jobs: j, log: log, now: now}
 }
 
@@ -155,7 +155,7 @@ func (t jobTopic) check() error {
 	case !t.thing.Valid():
 		return invalid(messageBadThing)
 	case (t.op == jobDescribe || t.op == jobUpdate) && t.id != nextJob && !t.id.Valid():
-		return invalid("Invalid job id: use 1 to 64 characters of a-z A-Z 0-9 _ -")
+		return invalid(messageBadJob)
 	}
 	return nil
 }
