@@ -90,10 +90,12 @@ func (c *committer) keep(g *group, j *job, s *shadow, change *twin.Change, ev *t
 	c.scratch = change.Current.AppendBinary(c.scratch[:0])
 	doc := bytes.Clone(c.scratch) // of its exact size: it stays in the cache
 	day := ev.Time.Day()
-	info := store.ShadowInfo{Seq: ev.Seq, SinceSnapshot: s.info.SinceSnapshot + 1, SnapshotDay: s.info.SnapshotDay}
-	if s.info.Seq == 0 || day != s.info.SnapshotDay || info.SinceSnapshot >= snapshotEvery {
+	group := c.engine.opts.Groups[ev.Model]
+	info := s.info
+	info.Seq, info.SinceSnapshot = ev.Seq, s.info.SinceSnapshot+1
+	if s.info.Seq == 0 || day != info.SnapshotDay || group != info.SnapshotGroup || info.SinceSnapshot >= snapshotEvery {
 		ev.Snapshot = doc
-		info.SinceSnapshot, info.SnapshotDay = 0, day
+		info.SinceSnapshot, info.SnapshotDay, info.SnapshotGroup = 0, day, group
 	}
 	m := c.link(g, j, ev)
 	m.Shadow, m.Doc, m.Live, m.Info = s.name, doc, change.Current.Exists(), info
@@ -118,8 +120,13 @@ func (c *committer) link(g *group, j *job, ev *twin.Event) *store.Mutation {
 	event := g.events[start:len(g.events):len(g.events)]
 	head := twin.Head{Seq: ev.Seq, Hash: t.head.Hash.Next(event), Time: ev.Time}
 	j.mutation = len(g.mutations)
+	kind := store.KindLog
+	if ev.Kind.OfShadow() {
+		kind = store.KindHistory
+	}
 	g.mutations = append(g.mutations, store.Mutation{
 		Thing: t.name, Expect: t.head.Seq, Event: event, Head: head, Anchor: anchorBefore(t.head, head),
+		Class: store.ClassOf(c.engine.opts.Groups[ev.Model], kind),
 	})
 	t.head = head
 	return &g.mutations[j.mutation]

@@ -37,6 +37,8 @@ type Options struct {
 	IdempotencyTTL time.Duration    // how long an Idempotency-Key is remembered; 24 h
 	Now            func() time.Time // the clock; nil is an error
 	Publisher      Publisher        // may be nil
+	// Groups are the retention groups of models that have one.
+	Groups map[string]store.Group
 	// Committed is called after each group, when what it made is visible; it must
 	// not block. May be nil.
 	Committed func()

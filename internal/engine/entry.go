@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 
-	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -56,9 +55,8 @@ func (c *committer) append(g *group, j *job) {
 	}
 	m := c.link(g, j, &ev)
 	m.Records = records
-	m.Class = store.ClassLog
 	if ev.Kind.OfShadow() {
-		m.Class, m.Shadow = store.ClassHistory, ev.Shadow
+		m.Shadow = ev.Shadow
 	}
 	g.bytes += len(m.Event) + recordsBytes(records)
 	j.appended = ev

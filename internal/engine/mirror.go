@@ -418,7 +418,7 @@ func (w *mirrorWrite) recordPast(s *twin.Shadow, at, documentTime twin.Time, war
 		ev.Severity, ev.Message = twin.SeverityWarning, warning
 	}
 	m := w.link(w.group, w.job, &ev)
-	m.Class, m.Shadow = store.ClassHistory, ev.Shadow
+	m.Shadow = ev.Shadow
 	w.group.bytes += len(m.Event)
 	w.remember(s, twin.MirrorKnown{Seq: ev.Seq, Time: ev.Time, At: at})
 }

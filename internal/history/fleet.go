@@ -117,7 +117,7 @@ func (m *merge) cut() {
 // span is the range of a thing that can still be part of the page.
 func (m *merge) span(thing twin.ThingName) store.ThingRange {
 	tr := store.ThingRange{
-		Thing: thing, Classes: []store.Class{store.ClassHistory}, From: m.From, To: m.To,
+		Thing: thing, Kinds: []store.Kind{store.KindHistory}, From: m.From, To: m.To,
 		Newest: m.Newest, Limit: min(m.limit, fleetChunkLen),
 	}
 	first, last := m.From, m.To

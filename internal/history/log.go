@@ -59,16 +59,16 @@ func (f *Filter) check() error {
 	return nil
 }
 
-// classes returns the retention classes that can hold what matches.
-func (f *Filter) classes() []store.Class {
+// kinds returns the kinds of events, by how they are kept, that can match.
+func (f *Filter) kinds() []store.Kind {
 	ofShadow := func(k twin.EventKind) bool { return k.OfShadow() }
 	switch {
 	case len(f.Kinds) == 0:
 		return nil
 	case !slices.ContainsFunc(f.Kinds, ofShadow):
-		return []store.Class{store.ClassLog}
+		return []store.Kind{store.KindLog}
 	case !slices.ContainsFunc(f.Kinds, func(k twin.EventKind) bool { return !ofShadow(k) }):
-		return []store.Class{store.ClassHistory}
+		return []store.Kind{store.KindHistory}
 	}
 	return nil
 }
@@ -144,7 +144,7 @@ func (r *Reader) Log(ctx context.Context, q LogQuery) (LogPage, error) {
 	if f.To != 0 && f.From == f.To {
 		return LogPage{}, nil
 	}
-	tr := store.ThingRange{Thing: q.Thing, Classes: f.classes(), From: f.From, To: f.To, Newest: q.Newest}
+	tr := store.ThingRange{Thing: q.Thing, Kinds: f.kinds(), From: f.From, To: f.To, Newest: q.Newest}
 	if at != nil {
 		tr.After = at.seq
 	}

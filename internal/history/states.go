@@ -214,7 +214,7 @@ func (r *Reader) page(ctx context.Context, q *Query, b bounds, limit int) ([]Sta
 		return nil, nil
 	case q.AllShadows:
 		tr := store.ThingRange{
-			Thing: q.Key.Thing, Classes: []store.Class{store.ClassHistory}, From: b.from, To: b.to,
+			Thing: q.Key.Thing, Kinds: []store.Kind{store.KindHistory}, From: b.from, To: b.to,
 			After: b.above, Newest: q.Newest, Limit: limit,
 		}
 		if q.Newest {

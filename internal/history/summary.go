@@ -243,7 +243,7 @@ func (r *Reader) firstContact(ctx context.Context, thing twin.ThingName) (twin.T
 // connections looks for the newest event of each client that stands for the thing.
 func (r *Reader) connections(ctx context.Context, thing twin.ThingName, c *Contact) error {
 	sessions := make(map[string]bool)
-	tr := store.ThingRange{Thing: thing, Classes: []store.Class{store.ClassLog}, Newest: true, Limit: chunkLen}
+	tr := store.ThingRange{Thing: thing, Kinds: []store.Kind{store.KindLog}, Newest: true, Limit: chunkLen}
 	for scanned := 0; scanned < contactEventsMax || !c.Known && scanned < ScanMax; {
 		evs, err := r.thingEvents(ctx, tr)
 		if err != nil {
@@ -276,7 +276,7 @@ func (r *Reader) connections(ctx context.Context, thing twin.ThingName, c *Conta
 
 // lastSeen returns when the thing last reported, if that is after another time.
 func (r *Reader) lastSeen(ctx context.Context, thing twin.ThingName, after twin.Time) (twin.Time, error) {
-	tr := store.ThingRange{Thing: thing, Classes: []store.Class{store.ClassHistory}, From: after, Newest: true, Limit: 8}
+	tr := store.ThingRange{Thing: thing, Kinds: []store.Kind{store.KindHistory}, From: after, Newest: true, Limit: 8}
 	for scanned := 0; scanned < contactEventsMax; {
 		evs, err := r.thingEvents(ctx, tr)
 		if err != nil {

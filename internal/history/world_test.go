@@ -61,7 +61,7 @@ func (p *past) ThingEvents(ctx context.Context, r store.ThingRange) ([][]byte, e
 		if class == store.ClassHistory {
 			from = max(from, p.cut)
 		}
-		in := ev.Thing == r.Thing && (len(r.Classes) == 0 || slices.Contains(r.Classes, class)) &&
+		in := ev.Thing == r.Thing && (len(r.Kinds) == 0 || slices.Contains(r.Kinds, class.Kind())) &&
 			ev.Time >= from && (r.To == 0 || ev.Time < r.To) &&
 			(r.After == 0 || !r.Newest && ev.Seq > r.After || r.Newest && ev.Seq < r.After)
 		if in {

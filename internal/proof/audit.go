@@ -154,7 +154,11 @@ func (a *auditor) thing(ctx context.Context, t thing) error {
 	if err != nil {
 		return fmt.Errorf("read anchors: %w", err)
 	}
-	p := &auditThing{auditor: a, name: t.name, head: t.head, anchors: anchors, known: true}
+	whole, err := a.opts.firstWholeDay(ctx, a.src, t.name)
+	if err != nil {
+		return err
+	}
+	p := &auditThing{auditor: a, whole: whole, name: t.name, head: t.head, anchors: anchors, known: true}
 	var after twin.Seq
 	var at twin.Time
 	for after < t.head.Seq {
@@ -197,6 +201,7 @@ type auditThing struct {
 	name    twin.ThingName
 	head    twin.Head
 	anchors []twin.Head // not yet written
+	whole   uint32      // first day on which nothing of the thing has expired
 	begun   bool
 	known   bool // link is known
 	seq     twin.Seq
@@ -246,7 +251,7 @@ func (p *auditThing) event(ev *twin.Event, canonical []byte) error {
 // gone reports whether events up to a time, which are missing, have expired. Where
 // nobody told what has, it says so of those before the first.
 func (p *auditThing) gone(at twin.Time) bool {
-	return (p.opts.Expired == nil && p.seq == 0) || at.Day() < p.opts.firstWholeDay()
+	return (p.opts.Expired == nil && p.seq == 0) || at.Day() < p.whole
 }
 
 // gapTo writes what is missing before an event, with the anchors in between: the chain
@@ -258,7 +263,7 @@ func (p *auditThing) gapTo(next twin.Seq, at twin.Time) error {
 			last, until = p.anchors[0].Seq, p.anchors[0].Time
 		}
 		why := whyMissing
-		if until.Day() < p.opts.firstWholeDay() {
+		if until.Day() < p.whole {
 			why = whyExpired
 			p.report.Expired += uint64(last - p.seq)
 		} else {

@@ -21,6 +21,7 @@ type chain struct {
 	name twin.ThingName
 	head twin.Head
 
+	whole  uint32 // first day on which nothing of the thing has expired
 	report Report
 	linker linker
 	pager  pager
@@ -58,6 +59,9 @@ func (c *chain) check(ctx context.Context) (Report, error) {
 			return c.report, err
 		}
 		c.add(Finding{Fault: FaultUnreadable, Detail: "its anchors", Err: err})
+	}
+	if c.whole, err = c.opts.firstWholeDay(ctx, c.src, c.name); err != nil {
+		return c.report, err
 	}
 	lo := twin.Head{}
 	for _, hi := range c.bounds(anchors) {
@@ -205,7 +209,7 @@ func (c *chain) resolve(ctx context.Context) error {
 
 // mayExpire reports whether events of the segment that ends at hi may be gone by age. A
 // segment is within one day.
-func (c *chain) mayExpire(hi twin.Head) bool { return hi.Time.Day() < c.opts.firstWholeDay() }
+func (c *chain) mayExpire(hi twin.Head) bool { return hi.Time.Day() < c.whole }
 
 // leading reports whether the segment that ends at hi, if it is missing as a whole,
 // counts as expired although nobody told what has.

@@ -41,7 +41,7 @@ func Replay(ctx context.Context, src EventSource, key twin.ShadowKey, to ReplayT
 	var pages pager
 	for {
 		page, err := src.ThingEvents(ctx, store.ThingRange{
-			Thing: key.Thing, Classes: []store.Class{store.ClassHistory}, From: dayStart(at), After: after, Limit: pages.events(),
+			Thing: key.Thing, Kinds: []store.Kind{store.KindHistory}, From: dayStart(at), After: after, Limit: pages.events(),
 		})
 		if err != nil {
 			return fmt.Errorf("replay %s after event %d: %w", key, after, err)

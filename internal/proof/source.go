@@ -233,13 +233,25 @@ func (r *Report) sort() {
 	})
 }
 
-// firstWholeDay returns the first day on which nothing at all has expired.
-func (o *Options) firstWholeDay() uint32 {
-	var day uint32
-	for _, d := range o.Expired {
-		day = max(day, d)
+// Grouped is what a source has besides if events of different things can expire at
+// different ages. Without it all things are taken for those of the default group.
+type Grouped interface {
+	Groups(ctx context.Context, thing twin.ThingName) (store.Groups, error)
+}
+
+// firstWholeDay returns the first day on which nothing at all of a thing has expired.
+func (o *Options) firstWholeDay(ctx context.Context, src any, thing twin.ThingName) (uint32, error) {
+	if len(o.Expired) == 0 {
+		return 0, nil
 	}
-	return day
+	var groups store.Groups
+	if g, ok := src.(Grouped); ok {
+		var err error
+		if groups, err = g.Groups(ctx, thing); err != nil {
+			return 0, fmt.Errorf("read its retention groups: %w", err)
+		}
+	}
+	return max(groups.Begin(o.Expired, store.KindHistory), groups.Begin(o.Expired, store.KindLog)), nil
 }
 
 // dayStart returns the first instant of the day of t.

@@ -110,7 +110,7 @@ func (w *world) ThingEvents(_ context.Context, r store.ThingRange) ([][]byte, er
 		if len(out) == r.Limit {
 			break
 		}
-		if len(r.Classes) > 0 && !slices.Contains(r.Classes, k.class) {
+		if len(r.Kinds) > 0 && !slices.Contains(r.Kinds, k.class.Kind()) {
 			continue
 		}
 		if k.spoil || w.coarse && w.dayDamaged(all, k, r.From) != 0 {

@@ -55,11 +55,9 @@ func (m *Mutation) check() (int, error) {
 		return 0, invalid("the event of %s is empty", m.Thing)
 	case len(m.Doc) == 0 && (m.Live || m.Info != ShadowInfo{}):
 		return 0, invalid("the shadow of %s is empty", m.Thing)
-	case m.Class > ClassLog:
-		return 0, invalid("%d is no retention class", m.Class)
 	case m.Head.Seq != m.Expect+1:
 		return 0, invalid("the head of %s is at %d after one at %d", m.Thing, m.Head.Seq, m.Expect)
-	case m.Class > ClassLog:
+	case m.Class > classMax:
 		return 0, invalid("the class %d of an event of %s is unknown", m.Class, m.Thing)
 	case m.Anchor.Seq > m.Expect:
 		return 0, invalid("the anchor of %s at %d is not before the event", m.Thing, m.Anchor.Seq)

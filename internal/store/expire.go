@@ -43,7 +43,8 @@ type Expirer interface {
 
 // FoldBase returns the base that is left of a shadow when events of it expire, in
 // order of seq, given the base there was; nil if nothing is to be left. It needs
-// the events from the newest snapshot on only.
+// the events from the newest snapshot on only. Events that are older than the base, of
+// another group, leave it as it is.
 func FoldBase(before []byte, events [][]byte) ([]byte, error) {
 	var state *twin.Shadow
 	var last *twin.Event
@@ -62,7 +63,7 @@ func FoldBase(before []byte, events [][]byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ev.Kind == twin.EventRecorded {
+		if ev.Kind == twin.EventRecorded || last != nil && ev.Seq < last.Seq {
 			continue // it has not changed the state
 		}
 		if len(ev.Snapshot) > 0 {

@@ -23,6 +23,7 @@ type Memory struct {
 	anchors map[twin.ThingName][]twin.Head
 	shadows map[twin.ShadowKey]memoryShadow
 	events  map[memoryEventKey][]memoryEvent
+	groups  map[twin.ThingName]Groups
 	feed    []FeedEntry
 	records map[memoryRecordKey]twin.Record
 	samples memorySamples
@@ -40,7 +41,6 @@ type memoryEventKey struct {
 }
 
 type memoryEvent struct {
-	class Class
 	time  twin.Time
 	bytes []byte
 }
@@ -60,6 +60,7 @@ func NewMemory() *Memory {
 		anchors: make(map[twin.ThingName][]twin.Head),
 		shadows: make(map[twin.ShadowKey]memoryShadow),
 		events:  make(map[memoryEventKey][]memoryEvent),
+		groups:  make(map[twin.ThingName]Groups),
 		records: make(map[memoryRecordKey]twin.Record),
 	}
 }
@@ -118,6 +119,8 @@ func (m *Memory) apply(mu *Mutation) {
 	if mu.Thing != "" {
 		event := bytes.Clone(mu.Event)
 		key := twin.ShadowKey{Thing: mu.Thing, Shadow: mu.Shadow}
+		before := m.heads[mu.Thing]
+		m.groups[mu.Thing] = m.groups[mu.Thing].With(mu.Class.Group(), mu.Head.Time.Day(), before.Time.Day(), before.Seq != 0)
 		m.heads[mu.Thing] = mu.Head
 		if mu.Anchor.Seq != 0 {
 			m.anchors[mu.Thing] = append(m.anchors[mu.Thing], mu.Anchor)
@@ -126,7 +129,7 @@ func (m *Memory) apply(mu *Mutation) {
 			m.shadows[key] = memoryShadow{Shadow{Doc: bytes.Clone(mu.Doc), Info: mu.Info}, mu.Live}
 		}
 		ek := memoryEventKey{mu.Class, key}
-		m.events[ek] = append(m.events[ek], memoryEvent{mu.Class, mu.Head.Time, event})
+		m.events[ek] = append(m.events[ek], memoryEvent{mu.Head.Time, event})
 		m.feed = append(m.feed, FeedEntry{Pos: m.pos, Event: event})
 		m.note(mu.Class, mu.Head.Time.Day())
 	}
@@ -214,16 +217,13 @@ func (m *Memory) Events(ctx context.Context, r EventRange) ([][]byte, error) {
 		return nil, err
 	}
 	defer m.mu.Unlock()
-	var events [][]byte
-	for _, e := range m.events[memoryEventKey{ClassHistory, r.Key}] {
-		if e.class == ClassHistory && r.From <= e.time && (r.To == 0 || e.time < r.To) {
-			events = append(events, bytes.Clone(e.bytes))
-		}
+	found, err := m.find(&ThingRange{
+		Thing: r.Key.Thing, Kinds: []Kind{KindHistory}, From: r.From, To: r.To, Newest: r.Newest,
+	}, &r.Key.Shadow)
+	if err != nil {
+		return nil, err
 	}
-	if r.Newest {
-		slices.Reverse(events)
-	}
-	return first(events, r.Limit), nil
+	return first(found, r.Limit), nil
 }
 
 // Feed implements [Log].

@@ -55,7 +55,7 @@ func (m *Memory) Expire(ctx context.Context, p Policy) (r ExpireReport, err erro
 			days[memoryDay{class: key.class, day: events[n].time.Day()}] = true
 		}
 		m.events[key] = events[n:]
-		if n == 0 || key.class != ClassHistory {
+		if n == 0 || key.class.Kind() != KindHistory {
 			continue
 		}
 		base, err := FoldBase(x.bases[key.key], gone)

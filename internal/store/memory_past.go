@@ -18,17 +18,33 @@ func (m *Memory) ThingEvents(ctx context.Context, r ThingRange) ([][]byte, error
 		return nil, err
 	}
 	defer m.mu.Unlock()
+	found, err := m.find(&r, nil)
+	if err != nil {
+		return nil, err
+	}
+	return first(found, r.Limit), nil
+}
+
+// find returns the events of a range, limit apart; of one shadow if that is given.
+func (m *Memory) find(r *ThingRange, shadow *twin.ShadowName) ([][]byte, error) {
+	begin := m.groups[r.Thing].Begin(m.expired.cuts, KindLog)
 	var found []seqEvent
 	for key, events := range m.events {
-		if key.key.Thing != r.Thing || len(r.Classes) > 0 && !slices.Contains(r.Classes, key.class) {
+		kind := key.class.Kind()
+		if key.key.Thing != r.Thing || len(r.Kinds) > 0 && !slices.Contains(r.Kinds, kind) || shadow != nil && *shadow != key.key.Shadow {
 			continue
+		}
+		base, err := m.baseSeq(key.key)
+		if err != nil {
+			return nil, err
 		}
 		for _, e := range events {
 			ev, err := twin.DecodeEvent(e.bytes)
 			if err != nil {
 				return nil, err
 			}
-			if r.Holds(ev.Seq, ev.Time) {
+			hidden := kind == KindHistory && ev.Seq <= base || kind == KindLog && ev.Time.Day() < begin
+			if !hidden && r.Holds(ev.Seq, ev.Time) {
 				found = append(found, seqEvent{ev.Seq, e.bytes})
 			}
 		}
@@ -40,10 +56,29 @@ func (m *Memory) ThingEvents(ctx context.Context, r ThingRange) ([][]byte, error
 		return cmp.Compare(a.seq, b.seq)
 	})
 	var out [][]byte
-	for _, e := range first(found, r.Limit) {
+	for _, e := range found {
 		out = append(out, bytes.Clone(e.bytes))
 	}
 	return out, nil
+}
+
+// baseSeq returns the seq of the base of a shadow, 0 if it has none.
+func (m *Memory) baseSeq(key twin.ShadowKey) (twin.Seq, error) {
+	b, ok := m.expired.bases[key]
+	if !ok {
+		return 0, nil
+	}
+	ev, err := twin.DecodeEvent(b)
+	return ev.Seq, err
+}
+
+// Groups implements [Past].
+func (m *Memory) Groups(ctx context.Context, thing twin.ThingName) (Groups, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	return m.groups[thing], nil
 }
 
 type seqEvent struct {

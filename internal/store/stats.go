@@ -14,6 +14,12 @@ type KindStats struct {
 	Bytes uint64 // on disk, estimated
 }
 
+// ClassStats is what the events of a retention class take.
+type ClassStats struct {
+	Class Class
+	Bytes uint64 // on disk, estimated
+}
+
 // DayStats is what the events of one day take.
 type DayStats struct {
 	Day   uint32
@@ -30,6 +36,7 @@ type ThingStats struct {
 type Stats struct {
 	Space   Space
 	Kinds   []KindStats
+	Classes []ClassStats // that have events
 	Days    []DayStats   // kept, oldest first; history and events
 	Things  int          // that have any event
 	Largest []ThingStats // most events first

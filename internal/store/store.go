@@ -58,20 +58,14 @@ type Mutation struct {
 	Records []twin.RecordWrite
 }
 
-// Class is a retention class: what expires together. The numbers are on disk.
-type Class uint8
-
-// The classes.
-const (
-	ClassHistory Class = 0 // events that change or record a shadow
-	ClassLog     Class = 1 // all other events
-)
-
 // ShadowInfo is kept beside a shadow's document.
 type ShadowInfo struct {
 	Seq           twin.Seq // of the newest event of this shadow
 	SinceSnapshot uint16   // events of this shadow since its last snapshot event
 	SnapshotDay   uint32   // day of that snapshot
+	// SnapshotGroup is its group. An event of another group than the last snapshot has
+	// one itself, so that no fold goes over events of two groups.
+	SnapshotGroup Group
 }
 
 // Shadow is a stored shadow. Doc is nil when there never was one.
@@ -94,11 +88,11 @@ type EventRange struct {
 	Limit    int       // at most so many; must be positive
 }
 
-// ThingRange selects events of one thing over all its shadows and classes, in the
-// order of their seq.
+// ThingRange selects events of one thing over all its shadows, kinds and groups, in
+// the order of their seq.
 type ThingRange struct {
 	Thing    twin.ThingName
-	Classes  []Class   // none: all
+	Kinds    []Kind    // none: all
 	From, To twin.Time // From <= commit time < To; To zero: no end
 	// After is the seq from which to go on, itself excluded: events with a greater
 	// one, or with a smaller one when Newest is set. Zero: from the start.
@@ -120,7 +114,10 @@ func (r *ThingRange) Holds(seq twin.Seq, t twin.Time) bool {
 	return seq > r.After
 }
 
-// Past reads what the store keeps of a thing beyond single shadows.
+// Past reads what the store keeps of a thing beyond single shadows. The past of a thing
+// whose model changed has no holes, although its groups expire one by one: what is before
+// the newest event of a shadow that has expired is not returned, nor are other events
+// of days before the newest that has expired.
 type Past interface {
 	// ThingEvents returns canonical events.
 	ThingEvents(ctx context.Context, r ThingRange) ([][]byte, error)
@@ -129,6 +126,8 @@ type Past interface {
 	LoggedThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error)
 	// Anchors returns the anchors of a thing's chain in order of seq.
 	Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head, error)
+	// Groups returns the retention groups of a thing.
+	Groups(ctx context.Context, thing twin.ThingName) (Groups, error)
 	// Base returns what expiry left of a shadow; ok is false if no event of it has
 	// expired.
 	Base(ctx context.Context, key twin.ShadowKey) (b Base, ok bool, err error)
@@ -185,7 +184,7 @@ type Reader interface {
 
 // Log reads the past.
 type Log interface {
-	// Events returns canonical events of one shadow, those of [ClassHistory].
+	// Events returns canonical events of one shadow, those of [KindHistory].
 	Events(ctx context.Context, r EventRange) ([][]byte, error)
 	// Feed returns the events after a position, in order; empty when there are none.
 	Feed(ctx context.Context, after Pos, limit int) ([]FeedEntry, error)

@@ -158,6 +158,12 @@ type recordKey struct {
 	key  string
 }
 
+// lastOf is the last mutation of a thing in a commit, and the thing after it.
+type lastOf struct {
+	mutation int
+	head     headState
+}
+
 type recordState struct {
 	revision twin.Revision
 	ok       bool
@@ -174,7 +180,7 @@ type builder struct {
 	get     getter // for the commit at hand
 
 	// What the mutations of the commit at hand do, for those after them.
-	things  map[twin.ThingName]int // the last mutation of the thing
+	things  map[twin.ThingName]lastOf
 	shadows map[twin.ShadowKey]int // the last mutation of the shadow
 	records map[recordKey]recordState
 	// Things with a conflict: later mutations of theirs were built on it.
@@ -205,7 +211,7 @@ func (b *builder) run(c *commit) error {
 		if m.Thing != "" && b.conflicted[m.Thing] {
 			continue
 		}
-		ok, err := b.expected(c.ms, m)
+		head, ok, err := b.expected(m)
 		if err != nil {
 			return err
 		}
@@ -217,7 +223,7 @@ func (b *builder) run(c *commit) error {
 		}
 		pos++
 		c.outcomes[i] = store.Committed
-		b.note(i, m, pos)
+		b.note(i, m, head, pos)
 		size += len(m.Event) + len(m.Doc) + 256
 	}
 	if pos == b.count.pos {
@@ -235,15 +241,14 @@ func (b *builder) run(c *commit) error {
 	return nil
 }
 
-// expected reports whether all that m expects is so.
-func (b *builder) expected(ms []store.Mutation, m *store.Mutation) (bool, error) {
+// expected reports whether all that m expects is so, and the thing before it.
+func (b *builder) expected(m *store.Mutation) (head headState, ok bool, err error) {
 	if m.Thing != "" {
-		seq, err := b.seq(ms, m.Thing)
-		if err != nil {
-			return false, err
+		if head, err = b.head(m.Thing); err != nil {
+			return head, false, err
 		}
-		if seq != m.Expect {
-			return false, nil
+		if head.seq != m.Expect {
+			return head, false, nil
 		}
 	}
 	for i := range m.Records {
@@ -253,34 +258,39 @@ func (b *builder) expected(ms []store.Mutation, m *store.Mutation) (bool, error)
 		}
 		r, err := b.record(w)
 		if err != nil {
-			return false, err
+			return head, false, err
 		}
 		if !store.Expected(w.Expect, r.revision, r.ok) {
-			return false, nil
+			return head, false, nil
 		}
 	}
-	return true, nil
+	return head, true, nil
 }
 
-// seq returns the newest Seq of a thing, in this commit, in memory or on disk.
-func (b *builder) seq(ms []store.Mutation, thing twin.ThingName) (twin.Seq, error) {
-	if i, ok := b.things[thing]; ok {
-		return ms[i].Head.Seq, nil
+// head returns where a thing stands, in this commit, in memory or on disk.
+func (b *builder) head(thing twin.ThingName) (headState, error) {
+	if last, ok := b.things[thing]; ok {
+		return last.head, nil
 	}
-	if seq, ok := b.heads.load(thing); ok {
-		return seq, nil
+	if h, ok := b.heads.load(thing); ok {
+		return h, nil
 	}
 	b.key = appendHeadKey(b.key[:0], thing)
 	var h twin.Head
+	var groups store.Groups
 	_, err := b.get.get(b.key, func(value []byte) (err error) {
-		_, h, err = parseHead(value, thing)
+		_, h, groups, err = parseHeadGroups(value, thing)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("head of thing %s: %w", thing, err)
+		return headState{}, fmt.Errorf("head of thing %s: %w", thing, err)
 	}
-	b.heads.store(thing, h.Seq)
-	return h.Seq, nil
+	state := headState{seq: h.Seq, day: h.Time.Day()}
+	if groups != nil {
+		state.groups = &groups
+	}
+	b.heads.store(thing, state)
+	return state, nil
 }
 
 func (b *builder) record(w *twin.RecordWrite) (recordState, error) {
@@ -303,10 +313,10 @@ func (b *builder) record(w *twin.RecordWrite) (recordState, error) {
 	return r, nil
 }
 
-// note keeps what mutation i does, for the mutations after it.
-func (b *builder) note(i int, m *store.Mutation, pos store.Pos) {
+// note keeps what mutation i does to a thing, for the mutations after it.
+func (b *builder) note(i int, m *store.Mutation, before headState, pos store.Pos) {
 	if m.Thing != "" {
-		b.things[m.Thing] = i
+		b.things[m.Thing] = lastOf{i, before.after(m)}
 		if m.Doc != nil {
 			b.shadows[twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow}] = i
 		}
@@ -325,11 +335,11 @@ func (b *builder) write(batch *pebble.Batch, i int, m *store.Mutation) {
 		b.writeLog(batch, &logEntry{mark: true})
 	} else {
 		b.writeEvent(batch, m)
-		if b.things[m.Thing] == i {
+		if last := b.things[m.Thing]; last.mutation == i {
 			b.key = appendHeadKey(b.key[:0], m.Thing)
-			b.value = appendHead(b.value[:0], pos, m.Head)
+			b.value = appendGroups(appendHead(b.value[:0], pos, m.Head), last.head.list())
 			b.set(batch)
-			b.heads.store(m.Thing, m.Head.Seq)
+			b.heads.store(m.Thing, last.head)
 		}
 		key := twin.ShadowKey{Thing: m.Thing, Shadow: m.Shadow}
 		if m.Doc != nil && b.shadows[key] == i {

@@ -37,6 +37,19 @@ func (x *expired) gone(class store.Class, day uint32) bool {
 	return day < x.cuts[class]
 }
 
+// groups reports whether more than the default group expires: then what has expired of
+// a shadow may be newer in another group.
+func (x *expired) groups() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for class := range x.cuts {
+		if class.Group() != store.GroupDefault {
+			return true
+		}
+	}
+	return false
+}
+
 // expireBatchBytes is the size from which a batch of Expire is applied.
 const expireBatchBytes = 4 << 20
 
@@ -129,11 +142,11 @@ func (s *Store) classDay(class store.Class, from, to uint32) (day uint32, ok boo
 func (s *Store) expireDay(ctx context.Context, class store.Class, day uint32, r *store.ExpireReport) error {
 	lower, upper := appendHistoryDay(nil, class, day), after(appendHistoryDay(nil, class, day))
 	batch := s.db.NewBatch()
-	if class == store.ClassHistory {
+	if class.Kind() == store.KindHistory {
 		from := lower
 		err := s.iterate(lower, upper, func(iter *pebble.Iterator) error {
 			for ok := iter.First(); ok; {
-				end, err := s.leaveBase(iter, batch, day, r)
+				end, err := s.leaveBase(iter, batch, class, day, r)
 				if err != nil {
 					return err
 				}
@@ -162,12 +175,12 @@ func (s *Store) expireDay(ctx context.Context, class store.Class, day uint32, r 
 
 // leaveBase puts the base of the shadow at the iterator into the batch and returns
 // where the next one begins.
-func (s *Store) leaveBase(iter *pebble.Iterator, batch *pebble.Batch, day uint32, r *store.ExpireReport) (end []byte, err error) {
+func (s *Store) leaveBase(iter *pebble.Iterator, batch *pebble.Batch, class store.Class, day uint32, r *store.ExpireReport) (end []byte, err error) {
 	_, _, key, _, valid := parseHistoryKey(iter.Key())
 	if !valid {
 		return nil, errDamaged(fmt.Sprintf("key %x", iter.Key()))
 	}
-	prefix := appendHistoryPrefix(nil, store.ClassHistory, day, key)
+	prefix := appendHistoryPrefix(nil, class, day, key)
 	end = after(prefix)
 	var events [][]byte // from the newest snapshot on
 	found := false
@@ -184,7 +197,7 @@ func (s *Store) leaveBase(iter *pebble.Iterator, batch *pebble.Batch, day uint32
 	}
 	slices.Reverse(events)
 	var before []byte
-	if !found {
+	if !found || s.expired.groups() {
 		if before, err = s.base(key); err != nil {
 			return nil, err
 		}

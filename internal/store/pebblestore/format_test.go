@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,8 @@ func TestFormat_golden(t *testing.T) {
 	head := twin.Head{Seq: 3, Time: 300, Hash: twin.Hash{0: 1, 31: 2}}
 	hash := "01" + strings.Repeat("00", 30) + "02"
 	mutation := store.Mutation{Live: true, Doc: []byte("doc"), Info: store.ShadowInfo{Seq: 3, SinceSnapshot: 4, SnapshotDay: 300}}
+	grouped := mutation
+	grouped.Info.SnapshotGroup = 5
 	group := logGroup{}
 	group.reset(300, 70_000)
 	for _, e := range []logEntry{{class: store.ClassLog, day: 298, key: key, seq: 3}, {class: store.ClassLog, day: 298, key: key, seq: 5}, {mark: true}} {
@@ -35,6 +38,8 @@ func TestFormat_golden(t *testing.T) {
 		"D key":       {appendHistoryKey(nil, store.ClassLog, 300, key, 3), "44" + "01" + "02012c" + "616200" + "6300" + "0103"},
 		"S key":       {appendShadowKey(nil, key), "53" + "616200" + "63"},
 		"S value":     {appendShadow(nil, 300, &mutation), "ac02" + "01" + "03" + "04" + "ac02" + "646f63"},
+		"S of group":  {appendShadow(nil, 300, &grouped), "ac02" + "03" + "03" + "04" + "ac02" + "05" + "646f63"},
+		"H of groups": {appendGroups(appendHead(nil, 300, head), store.Groups{{Group: 0, Day: 2}, {Group: 5, Day: 300}}), "ac02" + "03" + "ac02" + hash + "0002" + "05ac02"},
 		"H key":       {appendHeadKey(nil, "ab"), "48" + "6162"},
 		"H value":     {appendHead(nil, 300, head), "ac02" + "03" + "ac02" + hash},
 		"A key":       {appendAnchorKey(nil, "ab", 3), "41" + "616200" + "0103"},
@@ -101,9 +106,10 @@ func FuzzValues(f *testing.F) {
 				t.Fatalf("log entries (-first +again):\n%s", diff)
 			}
 		}
-		if pos, h, err := parseHead(b, "thing"); err == nil {
-			if p, again, err := parseHead(appendHead(nil, pos, h), "thing"); err != nil || p != pos || again != h {
-				t.Fatalf("head %v at %d reads as %v at %d, %v", h, pos, again, p, err)
+		if pos, h, gs, err := parseHeadGroups(b, "thing"); err == nil {
+			p, again, groups, err := parseHeadGroups(appendGroups(appendHead(nil, pos, h), gs), "thing")
+			if err != nil || p != pos || again != h || !slices.Equal(groups, gs) {
+				t.Fatalf("head %v of %v at %d reads as %v of %v at %d, %v", h, gs, pos, again, groups, p, err)
 			}
 		}
 		if c, err := parseCounters(b); err == nil {

@@ -15,7 +15,7 @@ func (s *Store) Events(ctx context.Context, r store.EventRange) ([][]byte, error
 	c := &scan{
 		oneShadow: true, shadow: r.Key.Shadow,
 		ThingRange: store.ThingRange{
-			Thing: r.Key.Thing, Classes: []store.Class{store.ClassHistory},
+			Thing: r.Key.Thing, Kinds: []store.Kind{store.KindHistory},
 			From: r.From, To: r.To, Newest: r.Newest, Limit: r.Limit,
 		},
 	}
@@ -24,8 +24,8 @@ func (s *Store) Events(ctx context.Context, r store.EventRange) ([][]byte, error
 
 // ThingEvents implements [store.Past].
 func (s *Store) ThingEvents(ctx context.Context, r store.ThingRange) ([][]byte, error) {
-	if len(r.Classes) == 0 {
-		r.Classes = []store.Class{store.ClassHistory, store.ClassLog}
+	if len(r.Kinds) == 0 {
+		r.Kinds = []store.Kind{store.KindHistory, store.KindLog}
 	}
 	return s.scan(ctx, &scan{ThingRange: r})
 }
@@ -38,35 +38,42 @@ func (s *Store) scan(ctx context.Context, c *scan) ([][]byte, error) {
 		return nil, err
 	}
 	defer s.exit()
-	if err := s.iterate([]byte{keyHistory}, []byte{keyHistory + 1}, c.run); err != nil {
+	var newest store.Pos
+	err := s.iterate([]byte{keyHistory}, []byte{keyHistory + 1}, func(iter *pebble.Iterator) (err error) {
+		// After the iterator, so that the head has every group that it can see.
+		var groups store.Groups
+		var ok bool
+		if newest, groups, ok, err = s.thingHead(c.Thing); err != nil {
+			return err
+		}
+		c.begin(s, groups)
+		if err := c.run(iter); err != nil {
+			return err
+		}
+		if !ok && len(c.events) > 0 {
+			return errDamaged(fmt.Sprintf("head of thing %s: it is missing", c.Thing))
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read events of %s: %w", c.Thing, err)
 	}
 	if len(c.events) == 0 {
 		return nil, nil
 	}
-	if err := s.waitThing(ctx, c.Thing); err != nil {
-		return nil, err
-	}
-	return c.events, nil
+	return c.events, s.durable.wait(ctx, newest, s.fence)
 }
 
-// waitThing returns when all events of a thing that an iterator opened before has
-// seen are durable: the head is written with the last of them, or after it.
-func (s *Store) waitThing(ctx context.Context, thing twin.ThingName) error {
+// thingHead reads the position of a thing's head, which is written with its newest event,
+// and its groups; ok is false if it has none.
+func (s *Store) thingHead(thing twin.ThingName) (newest store.Pos, groups store.Groups, ok bool, err error) {
 	g := getter{db: s.db}
 	defer g.close()
-	var newest store.Pos
-	ok, err := g.get(appendHeadKey(nil, thing), func(value []byte) (err error) {
-		newest, _, err = parseHead(value, thing)
+	ok, err = g.get(appendHeadKey(nil, thing), func(value []byte) (err error) {
+		newest, _, groups, err = parseHeadGroups(value, thing)
 		return err
 	})
-	if err == nil && !ok {
-		err = errDamaged(fmt.Sprintf("head of thing %s: it is missing", thing))
-	}
-	if err != nil {
-		return err
-	}
-	return s.durable.wait(ctx, newest, s.fence)
+	return newest, groups, ok, err
 }
 
 // decodeAt reads the event at the iterator, in memory of its own.

@@ -40,6 +40,19 @@ func (s *Store) Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head,
 	return anchors, s.durable.wait(ctx, newest, s.fence)
 }
 
+// Groups implements [store.Past].
+func (s *Store) Groups(ctx context.Context, thing twin.ThingName) (store.Groups, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.exit()
+	newest, groups, _, err := s.thingHead(thing)
+	if err != nil {
+		return nil, fmt.Errorf("read the groups of %s: %w", thing, err)
+	}
+	return groups, s.durable.wait(ctx, newest, s.fence)
+}
+
 // LoggedThings implements [store.Past].
 func (s *Store) LoggedThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error) {
 	if err := store.CheckLimit(limit); err != nil {

@@ -21,6 +21,13 @@ type scan struct {
 	oneShadow bool
 	shadow    twin.ShadowName
 
+	// Of a thing that has had events in several groups, what is before the newest that
+	// has expired is passed over: store.Past says why.
+	store    *Store // nil: all events are in one group
+	classes  []store.Class
+	logBegin uint32 // first day of the log
+	bases    map[twin.ShadowName]twin.Seq
+
 	events [][]byte
 	key    []byte
 	found  []thingEvent // on the day being read
@@ -30,6 +37,51 @@ type scan struct {
 type thingEvent struct {
 	seq   twin.Seq
 	bytes []byte
+}
+
+// begin tells the scan the groups of its thing.
+func (c *scan) begin(s *Store, groups store.Groups) {
+	all := groups.All()
+	c.classes = make([]store.Class, 0, len(all)*len(c.Kinds))
+	for _, g := range all {
+		for _, kind := range c.Kinds {
+			c.classes = append(c.classes, store.ClassOf(g, kind))
+		}
+	}
+	if len(all) > 1 {
+		c.store = s
+		c.logBegin = groups.Begin(s.expired.load(), store.KindLog)
+		c.bases = make(map[twin.ShadowName]twin.Seq)
+	}
+}
+
+// floor returns the newest seq of a shadow on a day that is passed over.
+func (c *scan) floor(kind store.Kind, day uint32, shadow twin.ShadowName) (twin.Seq, error) {
+	if c.store == nil {
+		return 0, nil
+	}
+	if kind == store.KindLog {
+		if day < c.logBegin {
+			return math.MaxUint64, nil
+		}
+		return 0, nil
+	}
+	base, known := c.bases[shadow]
+	if !known {
+		event, err := c.store.base(twin.ShadowKey{Thing: c.Thing, Shadow: shadow})
+		if err != nil {
+			return 0, err
+		}
+		if event != nil {
+			e, err := twin.DecodeEvent(event)
+			if err != nil {
+				return 0, fmt.Errorf("base of %s: %w", c.Thing, err)
+			}
+			base = e.Seq
+		}
+		c.bases[shadow] = base
+	}
+	return base, nil
 }
 
 // run goes from day to day.
@@ -64,7 +116,7 @@ func (c *scan) run(iter *pebble.Iterator) error {
 
 // nextDay returns the first day from one on on which any class has an event.
 func (c *scan) nextDay(iter *pebble.Iterator, from uint32) (day uint32, ok bool, err error) {
-	for _, class := range c.Classes {
+	for _, class := range c.classes {
 		c.key = appendHistoryDay(c.key[:0], class, from)
 		if !iter.SeekGE(c.key) || !inClass(iter.Key(), class) {
 			continue
@@ -82,7 +134,7 @@ func (c *scan) nextDay(iter *pebble.Iterator, from uint32) (day uint32, ok bool,
 
 // previousDay returns the last day up to one on which any class has an event.
 func (c *scan) previousDay(iter *pebble.Iterator, to uint32) (day uint32, ok bool, err error) {
-	for _, class := range c.Classes {
+	for _, class := range c.classes {
 		c.key = append(c.key[:0], keyHistory, byte(class)+1)
 		if to < math.MaxUint32 {
 			c.key = appendHistoryDay(c.key[:0], class, to+1)
@@ -108,7 +160,7 @@ func inClass(key []byte, class store.Class) bool {
 // readDay adds the events of a day, as far as the limit goes.
 func (c *scan) readDay(iter *pebble.Iterator, day uint32) error {
 	c.found = c.found[:0]
-	for _, class := range c.Classes {
+	for _, class := range c.classes {
 		if err := c.readClass(iter, class, day); err != nil {
 			return err
 		}
@@ -152,7 +204,11 @@ func (c *scan) readClass(iter *pebble.Iterator, class store.Class, day uint32) e
 func (c *scan) readShadow(iter *pebble.Iterator, class store.Class, day uint32, shadow twin.ShadowName) error {
 	prefix := appendHistoryPrefix(nil, class, day, twin.ShadowKey{Thing: c.Thing, Shadow: shadow})
 	c.at.Thing, c.at.Shadow = c.Thing, shadow
-	ok, err := c.enter(iter, prefix, day)
+	floor, err := c.floor(class.Kind(), day, shadow)
+	if err != nil || floor == math.MaxUint64 {
+		return err
+	}
+	ok, err := c.enter(iter, prefix, day, floor)
 	step := iter.Next
 	if c.Newest {
 		step = iter.Prev
@@ -167,7 +223,7 @@ func (c *scan) readShadow(iter *pebble.Iterator, class store.Class, day uint32, 
 		if seq, event, err = c.read(iter, len(prefix), day, shadow, timed); err != nil {
 			return err
 		}
-		if !c.Holds(seq, c.at.Time) { // the range has ended: time does not step back in a thing
+		if seq <= floor || !c.Holds(seq, c.at.Time) { // the range has ended: time does not step back in a thing
 			return nil
 		}
 		c.found = append(c.found, thingEvent{seq, event})
@@ -198,7 +254,7 @@ func (c *scan) read(iter *pebble.Iterator, prefix int, day uint32, shadow twin.S
 }
 
 // enter goes to where the range begins among the events with a prefix.
-func (c *scan) enter(iter *pebble.Iterator, prefix []byte, day uint32) (ok bool, err error) {
+func (c *scan) enter(iter *pebble.Iterator, prefix []byte, day uint32, floor twin.Seq) (ok bool, err error) {
 	if c.Newest {
 		end := after(prefix)
 		if c.To != 0 && (c.To-1).Day() == day {
@@ -219,8 +275,8 @@ func (c *scan) enter(iter *pebble.Iterator, prefix []byte, day uint32) (ok bool,
 			return false, err
 		}
 	}
-	if c.After != 0 {
-		if key := appendOrdered(bytes.Clone(prefix), uint64(c.After)+1); bytes.Compare(key, start) > 0 {
+	if least := max(c.After, floor); least != 0 {
+		if key := appendOrdered(bytes.Clone(prefix), uint64(least)+1); bytes.Compare(key, start) > 0 {
 			start = key
 		}
 	}

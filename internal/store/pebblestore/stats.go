@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,12 +22,15 @@ func (s *Store) Stats(ctx context.Context, largest int) (st store.Stats, err err
 	defer s.exit()
 	s.space.look(s.usedBytes())
 	st.Space = s.space.load()
+	if err := s.classStats(&st); err != nil {
+		return st, err
+	}
 	for _, kind := range []struct {
 		name     string
 		prefixes [][]byte
 	}{
-		{"history", [][]byte{{keyHistory, byte(store.ClassHistory)}, {keyBase}}},
-		{"events", [][]byte{{keyHistory, byte(store.ClassLog)}}},
+		{"history", [][]byte{{keyBase}}},
+		{"events", nil},
 		{"log", [][]byte{{keyLog}}},
 		{"shadows", [][]byte{{keyShadow}}},
 		{"heads", [][]byte{{keyHead}}},
@@ -35,6 +39,11 @@ func (s *Store) Stats(ctx context.Context, largest int) (st store.Stats, err err
 		{"telemetry", [][]byte{{keyRow}, {keyColumn}, {keySeries}}},
 	} {
 		k := store.KindStats{Kind: kind.name}
+		for _, c := range st.Classes {
+			if c.Class.Kind() == store.KindHistory && kind.name == "history" || c.Class.Kind() == store.KindLog && kind.name == "events" {
+				k.Bytes += c.Bytes
+			}
+		}
 		for _, p := range kind.prefixes {
 			n, err := s.db.EstimateDiskUsage(p, after(p))
 			if err != nil {
@@ -50,11 +59,34 @@ func (s *Store) Stats(ctx context.Context, largest int) (st store.Stats, err err
 	return st, s.largest(ctx, &st, largest)
 }
 
+// classStats measures each class that has events.
+func (s *Store) classStats(st *store.Stats) error {
+	for g := store.GroupDefault; g <= store.GroupMax; g++ {
+		for _, kind := range []store.Kind{store.KindHistory, store.KindLog} {
+			class := store.ClassOf(g, kind)
+			if _, ok, err := s.classDay(class, 0, math.MaxUint32); err != nil || !ok {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			prefix := []byte{keyHistory, byte(class)}
+			n, err := s.db.EstimateDiskUsage(prefix, after(prefix))
+			if err != nil {
+				return fmt.Errorf("measure class %d: %w", class, err)
+			}
+			st.Classes = append(st.Classes, store.ClassStats{Class: class, Bytes: n})
+		}
+	}
+	return nil
+}
+
 func (s *Store) dayStats(st *store.Stats) error {
 	sizes := make(map[uint32]uint64)
-	for _, class := range []store.Class{store.ClassHistory, store.ClassLog} {
+	for _, c := range st.Classes {
+		class := c.Class
 		for from := uint32(0); ; {
-			day, ok, err := s.classDay(class, from, 1<<32-1)
+			day, ok, err := s.classDay(class, from, math.MaxUint32)
 			if err != nil {
 				return err
 			}

@@ -181,7 +181,7 @@ func (s *Store) recover(recorded store.Pos) error {
 	s.durable.pos = c.pos
 	s.build = builder{
 		db: s.db, deletes: &s.deletes, days: &s.days, count: c, saved: saved, heads: newHeads(),
-		things:     make(map[twin.ThingName]int),
+		things:     make(map[twin.ThingName]lastOf),
 		shadows:    make(map[twin.ShadowKey]int),
 		records:    make(map[recordKey]recordState),
 		conflicted: make(map[twin.ThingName]bool),

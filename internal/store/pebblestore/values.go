@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
@@ -47,18 +48,43 @@ func appendHead(dst []byte, pos store.Pos, h twin.Head) []byte {
 }
 
 func parseHead(b []byte, thing twin.ThingName) (pos store.Pos, h twin.Head, err error) {
+	pos, h, _, err = parseHeadGroups(b, thing)
+	return pos, h, err
+}
+
+// appendGroups appends to the head of a thing its groups, if they are not the default one
+// alone: group (1 byte) and day of the newest event in it (uvarint) of each.
+func appendGroups(dst []byte, gs store.Groups) []byte {
+	for _, g := range gs {
+		dst = binary.AppendUvarint(append(dst, byte(g.Group)), uint64(g.Day))
+	}
+	return dst
+}
+
+func parseHeadGroups(b []byte, thing twin.ThingName) (pos store.Pos, h twin.Head, groups store.Groups, err error) {
 	f := fields{b: b}
 	pos = store.Pos(f.uvarint())
 	h.Seq = twin.Seq(f.uvarint())
 	h.Time = twin.Time(f.uvarint())
 	copy(h.Hash[:], f.take(len(h.Hash)))
-	if f.bad || len(f.b) != 0 {
-		return 0, twin.Head{}, errDamaged(fmt.Sprintf("head of thing %s", thing))
+	for len(f.b) != 0 && !f.bad {
+		g, day := store.Group(f.byte()), f.uvarint()
+		if n := len(groups); g > store.GroupMax || day > math.MaxUint32 || n > 0 && groups[n-1].Group >= g {
+			f.fail()
+		}
+		groups = append(groups, store.GroupDay{Group: g, Day: uint32(day)})
 	}
-	return pos, h, nil
+	if f.bad {
+		return 0, twin.Head{}, nil, errDamaged(fmt.Sprintf("head of thing %s", thing))
+	}
+	return pos, h, groups, nil
 }
 
-const shadowLive = 1
+// The flags of a shadow.
+const (
+	shadowLive  = 1
+	shadowGroup = 2 // the group of its last snapshot is told: it is not the default one
+)
 
 func appendShadow(dst []byte, pos store.Pos, m *store.Mutation) []byte {
 	dst = binary.AppendUvarint(dst, uint64(pos))
@@ -66,10 +92,16 @@ func appendShadow(dst []byte, pos store.Pos, m *store.Mutation) []byte {
 	if m.Live {
 		flags = shadowLive
 	}
+	if m.Info.SnapshotGroup != store.GroupDefault {
+		flags |= shadowGroup
+	}
 	dst = append(dst, flags)
 	dst = binary.AppendUvarint(dst, uint64(m.Info.Seq))
 	dst = binary.AppendUvarint(dst, uint64(m.Info.SinceSnapshot))
 	dst = binary.AppendUvarint(dst, uint64(m.Info.SnapshotDay))
+	if flags&shadowGroup != 0 {
+		dst = append(dst, byte(m.Info.SnapshotGroup))
+	}
 	return append(dst, m.Doc...)
 }
 
@@ -81,11 +113,16 @@ func parseShadow(b []byte, key twin.ShadowKey) (pos store.Pos, s store.Shadow, l
 	s.Info.Seq = twin.Seq(f.uvarint())
 	s.Info.SinceSnapshot = uint16(f.uvarint())
 	s.Info.SnapshotDay = uint32(f.uvarint())
+	if flags&shadowGroup != 0 {
+		if s.Info.SnapshotGroup = store.Group(f.byte()); s.Info.SnapshotGroup-1 >= store.GroupMax { // 0 wraps
+			f.fail()
+		}
+	}
 	s.Doc = f.b
-	if f.bad || len(f.b) == 0 || flags > shadowLive {
+	if f.bad || len(f.b) == 0 || flags > shadowLive|shadowGroup {
 		return 0, store.Shadow{}, false, errDamaged(fmt.Sprintf("shadow %s", key))
 	}
-	return pos, s, flags == shadowLive, nil
+	return pos, s, flags&shadowLive != 0, nil
 }
 
 func appendRecord(dst []byte, pos store.Pos, value []byte) []byte {

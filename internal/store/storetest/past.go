@@ -80,7 +80,7 @@ func (p *pastTest) fill() {
 func (p *pastTest) compareRange() {
 	p.t.Helper()
 	r := store.ThingRange{Thing: p.things[p.rnd.IntN(len(p.things))], Limit: 1 + p.rnd.IntN(60), Newest: p.rnd.IntN(2) == 0}
-	r.Classes = [][]store.Class{nil, {store.ClassHistory}, {store.ClassLog}}[p.rnd.IntN(3)]
+	r.Kinds = [][]store.Kind{nil, {store.KindHistory}, {store.KindLog}}[p.rnd.IntN(3)]
 	span := int64(p.world.Now - firstDay*day)
 	if p.rnd.IntN(2) == 0 {
 		r.From = firstDay*day + twin.Time(p.rnd.Int64N(span))
