@@ -18,6 +18,8 @@ type SamplesQuery struct {
 	From, To time.Time     // from <= time < to; zero: the last day, now
 	Limit    int           // points of a metric, or windows; 0: what the server gives at most
 	Window   time.Duration // figures of windows of this length; 0: the points
+	Figures  []string      // of windows, such as "avg"; none: the usual ones
+	Points   int           // a chart of so many columns of pixels; without Limit, Window and Figures
 }
 
 func (q *SamplesQuery) path(thing twin.ThingName) string {
@@ -30,6 +32,12 @@ func (q *SamplesQuery) path(thing twin.ThingName) string {
 	if q.Window > 0 {
 		v.Set("window", q.Window.String())
 	}
+	if len(q.Figures) > 0 {
+		v["fn"] = q.Figures
+	}
+	if q.Points > 0 {
+		v.Set("points", strconv.Itoa(q.Points))
+	}
 	return twinPath(thing, "/series", "") + "?" + v.Encode()
 }
 
@@ -39,6 +47,7 @@ type Samples struct {
 	To       time.Time      `json:"to"`
 	Until    time.Time      `json:"until"` // how far it goes; if not Complete, go on from here
 	Complete bool           `json:"complete"`
+	Window   string         `json:"window"` // what a column of a chart has
 	Series   []MetricSeries `json:"series"`
 
 	Raw []byte `json:"-"` // the answer as it came
@@ -46,19 +55,42 @@ type Samples struct {
 
 // MetricSeries is one metric of one type: the n-th entry of each column is of the n-th
 // time. With windows there are no values, but the figures of the window that starts
-// then; nil is what is too great for a number.
+// then, those that were asked for; nil is what is too great for a number, or not there.
 type MetricSeries struct {
-	Metric string            `json:"metric"`
-	Type   string            `json:"type"` // number, boolean, string
-	Times  []time.Time       `json:"times"`
-	Values []json.RawMessage `json:"values"`
-	Count  []int             `json:"count"`
-	Min    []*float64        `json:"min"`
-	Max    []*float64        `json:"max"`
-	Avg    []*float64        `json:"avg"`
-	Sum    []*float64        `json:"sum"`
-	First  []*float64        `json:"first"`
-	Last   []*float64        `json:"last"`
+	Metric   string            `json:"metric"`
+	Type     string            `json:"type"`   // number, boolean, string
+	State    json.RawMessage   `json:"state"`  // that Duration is of
+	Before   *Sample           `json:"before"` // the newest before the times; of a chart
+	Times    []time.Time       `json:"times"`
+	Values   []json.RawMessage `json:"values"`
+	Count    []int             `json:"count"`
+	Min      []*float64        `json:"min"`
+	Max      []*float64        `json:"max"`
+	Avg      []*float64        `json:"avg"`
+	Sum      []*float64        `json:"sum"`
+	First    []*float64        `json:"first"`
+	Last     []*float64        `json:"last"`
+	TWA      []*float64        `json:"twa"`   // the mean by time
+	Delta    []*float64        `json:"delta"` // from the number before the window
+	Rate     []*float64        `json:"rate"`  // Delta a second
+	P50      []*float64        `json:"p50"`
+	P95      []*float64        `json:"p95"`
+	P99      []*float64        `json:"p99"`
+	Duration []*float64        `json:"duration"` // of State, seconds
+}
+
+// Sample is a value at a time.
+type Sample struct {
+	Time  time.Time       `json:"time"`
+	Value json.RawMessage `json:"value"`
+}
+
+// Figure is the column of a figure by its name, nil if it is not there.
+func (m *MetricSeries) Figure(name string) []*float64 {
+	return map[string][]*float64{
+		"min": m.Min, "max": m.Max, "avg": m.Avg, "sum": m.Sum, "first": m.First, "last": m.Last, "twa": m.TWA,
+		"delta": m.Delta, "rate": m.Rate, "p50": m.P50, "p95": m.P95, "p99": m.P99, "duration": m.Duration,
+	}[name]
 }
 
 // Samples reads telemetry of a thing.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,13 +19,17 @@ const seriesLimitDefault = 1000
 func newSeries() *cobra.Command {
 	r, w := &remote{}, &window{}
 	q := client.SamplesQuery{}
+	spark := false
 	cmd := &cobra.Command{
 		Use:   "series THING [METRIC...]",
 		Short: "Show the telemetry of a thing, or list its metrics",
 		Long: "Show metrics of a thing, oldest first, of the last day if no time is given; without a metric list them\n" +
-			"with their last values. With --window show count, minimum, mean and maximum of the numbers instead.",
-		Example: "  twofold series pump-7\n  twofold series pump-7 temperature motor.speed --from 1h\n  twofold series pump-7 temperature --from 7d --window 1h -o csv",
-		Args:    args(cobra.MinimumNArgs(1)),
+			"with their last values. With --window show figures of the numbers instead: count, minimum, mean and maximum, or\n" +
+			"those of --fn: count, min, max, avg, sum, first, last, twa (mean by time), delta, rate, p50, p95, p99, duration\n" +
+			"(of states). With --points show as many points as a chart of so many pixels needs, with --spark draw one.",
+		Example: "  twofold series pump-7\n  twofold series pump-7 temperature motor.speed --from 1h\n" +
+			"  twofold series pump-7 temperature --from 7d --window 1h --fn twa,p95 -o csv\n  twofold series pump-7 temperature mode --from 7d --spark",
+		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			thing, err := r.thing(a[0])
 			if err != nil {
@@ -44,6 +49,12 @@ func newSeries() *cobra.Command {
 			if len(q.Metrics) == 0 {
 				return r.metrics(cmd, c, thing)
 			}
+			if q.Points > 0 || spark {
+				q.Limit = 0
+			}
+			if spark {
+				return r.spark(cmd, c, thing, q)
+			}
 			return r.samples(cmd, c, thing, q)
 		},
 	}
@@ -53,6 +64,10 @@ func newSeries() *cobra.Command {
 	f.StringVar(&w.to, "to", "", "before this `time`")
 	f.IntVarP(&w.limit, "limit", "n", seriesLimitDefault, "at most so `many` points or windows of a metric; 0: as many as one answer has")
 	f.DurationVar(&q.Window, "window", 0, "figures of windows of this `length`, such as 1m")
+	f.StringSliceVar(&q.Figures, "fn", nil, "`figures` of the windows")
+	f.IntVar(&q.Points, "points", 0, "as a chart of so `many` columns of pixels")
+	f.BoolVar(&spark, "spark", false, "draw the numbers in one line")
+	cmd.MarkFlagsMutuallyExclusive("points", "window", "spark")
 	r.addServer(cmd)
 	r.addOutput(cmd, "table", "csv", "json")
 	return cmd
@@ -112,33 +127,64 @@ func (r *remote) samples(cmd *cobra.Command, c *client.Client, thing twin.ThingN
 	if !s.Complete {
 		_, _ = fmt.Fprintf(note, "there is more: --from %s\n", s.Until.Format(time.RFC3339Nano))
 	}
-	return writeSamples(out, s, q.Window > 0)
+	return writeSamples(out, s, q)
 }
 
-func writeSamples(w io.Writer, s *client.Samples, windows bool) error {
+// seriesFigures are those of a table if none are asked for.
+var seriesFigures = []string{"count", "min", "avg", "max"}
+
+func writeSamples(w io.Writer, s *client.Samples, q client.SamplesQuery) error {
 	if len(s.Series) == 0 {
 		_, err := fmt.Fprintln(w, "nothing in this time")
 		return err
 	}
 	t := newTable(w)
-	head := "TIME\tMETRIC\tVALUE"
-	if windows {
-		head = "TIME\tMETRIC\tCOUNT\tMIN\tAVG\tMAX"
+	head := []string{"TIME", "METRIC"}
+	figures := q.Figures
+	switch {
+	case q.Window == 0:
+		head = append(head, "VALUE")
+	case len(figures) == 0:
+		figures = seriesFigures
 	}
-	_, _ = fmt.Fprintln(t, head) // into memory
+	for _, name := range figures {
+		if name == "duration" {
+			head = append(head, "STATE")
+		}
+		head = append(head, strings.ToUpper(name))
+	}
+	_, _ = fmt.Fprintln(t, strings.Join(head, "\t")) // into memory
 	for i := range s.Series {
 		m := &s.Series[i]
 		for n, at := range m.Times {
-			line := local(at) + "\t" + safe(m.Metric)
-			if windows {
-				line += fmt.Sprintf("\t%d\t%s\t%s\t%s", m.Count[n], figure(m.Min[n]), figure(m.Avg[n]), figure(m.Max[n]))
-			} else {
-				line += "\t" + show(m.Values[n])
+			line := []string{local(at), safe(m.Metric)}
+			if q.Window == 0 {
+				line = append(line, show(m.Values[n]))
 			}
-			_, _ = fmt.Fprintln(t, line)
+			_, _ = fmt.Fprintln(t, strings.Join(appendFigures(line, m, figures, n), "\t"))
 		}
 	}
 	return t.Flush()
+}
+
+// appendFigures appends the figures of the n-th window.
+func appendFigures(line []string, m *client.MetricSeries, figures []string, n int) []string {
+	for _, name := range figures {
+		column := m.Figure(name)
+		switch {
+		case name == "count" && n < len(m.Count):
+			line = append(line, strconv.Itoa(m.Count[n]))
+		case name == "duration" && n < len(column):
+			line = append(line, show(m.State), (time.Duration(*column[n]*1000) * time.Millisecond).String())
+		case name == "duration":
+			line = append(line, notSet, notSet)
+		case n < len(column):
+			line = append(line, figure(column[n]))
+		default:
+			line = append(line, notSet)
+		}
+	}
+	return line
 }
 
 // figure writes a number with so many digits as a reader takes in.

@@ -114,7 +114,13 @@ func commonDigits(list []Rollup) int8 {
 }
 
 // ReadRollups appends the rollups of a chunk to dst.
-func ReadRollups(dst []Rollup, data []byte) ([]Rollup, error) {
+func ReadRollups(dst []Rollup, data []byte) ([]Rollup, error) { return readRollups(dst, data, true) }
+
+// ReadFigures is [ReadRollups] without the sketches, which take most of its time: the
+// rollups have no quantiles then and must not be written.
+func ReadFigures(dst []Rollup, data []byte) ([]Rollup, error) { return readRollups(dst, data, false) }
+
+func readRollups(dst []Rollup, data []byte, sketches bool) ([]Rollup, error) {
 	s := source{b: data}
 	kind := s.byte()
 	n := s.length()
@@ -125,8 +131,10 @@ func ReadRollups(dst []Rollup, data []byte) ([]Rollup, error) {
 	rd := rollupReader{source: s, list: make([]Rollup, n), v: make([]int64, n)}
 	rd.times()
 	rd.values(digits)
-	rd.sketches()
-	if rd.bad || len(rd.b) != 0 {
+	if sketches {
+		rd.sketches()
+	}
+	if rd.bad || sketches && len(rd.b) != 0 {
 		return nil, errDamaged
 	}
 	for i := range rd.list {

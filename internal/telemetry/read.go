@@ -40,7 +40,9 @@ type Query struct {
 	From, To twin.Time
 	Limit    int       // points, or windows; 1 to [PointsMax]
 	Window   twin.Time // length in milliseconds, of [Reader.Windows]
-	Before   bool      // Windows looks for the number before the first window
+	// What windows need to have beside their figures: the number before the first of
+	// them, and quantiles.
+	Before, Quantiles bool
 }
 
 func (q *Query) check() error {
@@ -135,8 +137,10 @@ type view struct {
 func (r *Reader) look(ctx context.Context, thing twin.ThingName, metric twin.MetricName, to twin.Time) (*view, error) {
 	l := r.locks.of(thing)
 	l.RLock()
-	v := &view{store: r.store, unlock: l.RUnlock, thing: thing, metric: metric,
-		kept: make(map[twin.ValueType]*SeriesInfo), states: make(map[twin.ValueType][]series.State)}
+	v := &view{
+		store: r.store, unlock: l.RUnlock, thing: thing, metric: metric,
+		kept: make(map[twin.ValueType]*SeriesInfo), states: make(map[twin.ValueType][]series.State),
+	}
 	err := v.read(ctx, to)
 	if err != nil {
 		v.close()

@@ -151,7 +151,7 @@ func TestReader_model(t *testing.T) {
 		for _, row := range m {
 			end = max(end, int(row.Time))
 		}
-		q := telemetry.Query{Thing: "a", Metric: "t", From: twin.Time(rng.IntN(end)), Limit: 1 + rng.IntN(80), Before: true}
+		q := telemetry.Query{Thing: "a", Metric: "t", From: twin.Time(rng.IntN(end)), Limit: 1 + rng.IntN(80), Before: true, Quantiles: true}
 		q.Window = []twin.Time{1 + twin.Time(rng.IntN(60)), 60_000, 300_000, 3_600_000, 5_400_000, 86_400_000, 7 * 86_400_000}[rng.IntN(7)]
 		q.To = q.From + twin.Time(rng.IntN(end))
 		if q.Window < 1000 && q.To-q.From > 1_000_000 {

@@ -172,7 +172,7 @@ func (w *windower) rollups(ctx context.Context, l *level, from, to twin.Time) er
 	}
 	var list []series.Rollup
 	for i := range cols {
-		if list, err = series.ReadRollups(list[:0], cols[i].Data); err != nil {
+		if list, err = w.readRollups(list[:0], cols[i].Data); err != nil {
 			return damaged(&cols[i], err)
 		}
 		for i := searchRollups(list, from); i < len(list) && list[i].Start < to && !w.ended; i++ {
@@ -180,6 +180,13 @@ func (w *windower) rollups(ctx context.Context, l *level, from, to twin.Time) er
 		}
 	}
 	return nil
+}
+
+func (w *windower) readRollups(dst []series.Rollup, data []byte) ([]series.Rollup, error) {
+	if w.q.Quantiles {
+		return series.ReadRollups(dst, data)
+	}
+	return series.ReadFigures(dst, data)
 }
 
 // clip takes the times from a span for which there can be nothing in columns.
@@ -248,7 +255,7 @@ func (w *windower) expired(ctx context.Context, from, to twin.Time) error {
 		return err
 	}
 	for i := range cols {
-		list, err := series.ReadRollups(nil, cols[i].Data)
+		list, err := w.readRollups(nil, cols[i].Data)
 		if err != nil {
 			return damaged(&cols[i], err)
 		}

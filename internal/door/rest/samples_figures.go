@@ -19,8 +19,17 @@ type figure struct {
 	name   string
 	column func(*metricSeries) *[]*json.Number
 	of     func(w *telemetry.Window, end twin.Time) *json.Number
-	before bool // it needs the number before the window
+	needs  need
 }
+
+// need is what a figure needs beside the numbers of the window.
+type need int
+
+const (
+	needNothing need = iota
+	needBefore
+	needQuantiles
+)
 
 const (
 	figureCount    = "count"
@@ -32,18 +41,18 @@ var figuresDefault = []string{figureCount, "min", "max", "avg", "sum", "first", 
 // figures are those of numbers, in the order of the columns; the count is a column of its own.
 var figures = []figure{
 	{name: figureCount},
-	{"min", func(s *metricSeries) *[]*json.Number { return &s.Min }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Min.Value) }, false},
-	{"max", func(s *metricSeries) *[]*json.Number { return &s.Max }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Max.Value) }, false},
-	{"avg", func(s *metricSeries) *[]*json.Number { return &s.Avg }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Avg()) }, false},
-	{"sum", func(s *metricSeries) *[]*json.Number { return &s.Sum }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Sum) }, false},
-	{"first", func(s *metricSeries) *[]*json.Number { return &s.First }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.First.Value) }, false},
-	{"last", func(s *metricSeries) *[]*json.Number { return &s.Last }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Last.Value) }, false},
-	{"twa", func(s *metricSeries) *[]*json.Number { return &s.TWA }, timeWeighted, true},
-	{"delta", func(s *metricSeries) *[]*json.Number { return &s.Delta }, func(w *telemetry.Window, _ twin.Time) *json.Number { d, _ := w.Delta(); return finite(d) }, true},
-	{"rate", func(s *metricSeries) *[]*json.Number { return &s.Rate }, rate, true},
-	{"p50", func(s *metricSeries) *[]*json.Number { return &s.P50 }, quantile(0.5), false},
-	{"p95", func(s *metricSeries) *[]*json.Number { return &s.P95 }, quantile(0.95), false},
-	{"p99", func(s *metricSeries) *[]*json.Number { return &s.P99 }, quantile(0.99), false},
+	{"min", func(s *metricSeries) *[]*json.Number { return &s.Min }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Min.Value) }, needNothing},
+	{"max", func(s *metricSeries) *[]*json.Number { return &s.Max }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Max.Value) }, needNothing},
+	{"avg", func(s *metricSeries) *[]*json.Number { return &s.Avg }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Avg()) }, needNothing},
+	{"sum", func(s *metricSeries) *[]*json.Number { return &s.Sum }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Sum) }, needNothing},
+	{"first", func(s *metricSeries) *[]*json.Number { return &s.First }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.First.Value) }, needNothing},
+	{"last", func(s *metricSeries) *[]*json.Number { return &s.Last }, func(w *telemetry.Window, _ twin.Time) *json.Number { return finite(w.Last.Value) }, needNothing},
+	{"twa", func(s *metricSeries) *[]*json.Number { return &s.TWA }, timeWeighted, needBefore},
+	{"delta", func(s *metricSeries) *[]*json.Number { return &s.Delta }, func(w *telemetry.Window, _ twin.Time) *json.Number { d, _ := w.Delta(); return finite(d) }, needBefore},
+	{"rate", func(s *metricSeries) *[]*json.Number { return &s.Rate }, rate, needBefore},
+	{"p50", func(s *metricSeries) *[]*json.Number { return &s.P50 }, quantile(0.5), needQuantiles},
+	{"p95", func(s *metricSeries) *[]*json.Number { return &s.P95 }, quantile(0.95), needQuantiles},
+	{"p99", func(s *metricSeries) *[]*json.Number { return &s.P99 }, quantile(0.99), needQuantiles},
 }
 
 func figureNames() string {
@@ -180,7 +189,8 @@ func (a *samplesAnswer) addWindows(ctx context.Context) (twin.Time, error) {
 	}
 	q := a.query
 	for _, f := range figures {
-		q.Before = q.Before || f.before && a.asks(f.name)
+		q.Before = q.Before || f.needs == needBefore && a.asks(f.name)
+		q.Quantiles = q.Quantiles || f.needs == needQuantiles && a.asks(f.name)
 	}
 	res, err := a.reader.Windows(ctx, q)
 	if err != nil || len(res.Windows) == 0 {
