@@ -20,6 +20,8 @@ const (
 	RecordExecution   RecordKind = 17 // execution of a job, see [JobExecutionKey]
 	RecordThingJob    RecordKind = 18 // that a thing has an execution of a job, see [ThingJobKey]
 	RecordJobTargets  RecordKind = 19 // things that a job is for, see [JobTargetsKey]
+	RecordArtifact    RecordKind = 20 // artifact, by name
+	RecordPart        RecordKind = 21 // part of the content of an artifact, see [ArtifactPartKey]
 )
 
 // Revision is the log position at which a record was last written.

@@ -29,8 +29,11 @@ func (s *Service) Create(ctx context.Context, r *twin.JobRequest, origin twin.Or
 	defer s.endOp()
 	s.mu.Lock()
 	taken, full := s.jobs[r.ID] != nil, len(s.jobs) >= s.opts.JobsMax
+	gone := s.checkArtifacts(r)
 	s.mu.Unlock()
 	switch {
+	case gone != nil:
+		return Report{}, gone
 	case taken:
 		return Report{}, twin.NewError(twin.KindConflict, fmt.Sprintf("There is a job %s; take another id", r.ID))
 	case full:
@@ -288,9 +291,13 @@ func (s *Service) alter(ctx context.Context, j *job, change func(*twin.Job, twin
 
 // write makes records durable. It waits for the outcome even if ctx ends: what is known
 // of a job must be what is written.
-func (s *Service) write(_ context.Context, id twin.JobID, ws []twin.RecordWrite) error {
+func (s *Service) write(ctx context.Context, id twin.JobID, ws []twin.RecordWrite) error {
+	return s.writeAs(ctx, string(id), ws)
+}
+
+func (s *Service) writeAs(_ context.Context, orderKey string, ws []twin.RecordWrite) error {
 	outcome := make(chan error, 1)
-	if err := s.engine.WriteRecords(string(id), ws, func(err error) { outcome <- err }); err != nil {
+	if err := s.engine.WriteRecords(orderKey, ws, func(err error) { outcome <- err }); err != nil {
 		return err
 	}
 	return <-outcome

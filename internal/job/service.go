@@ -80,8 +80,10 @@ type Service struct {
 	things map[twin.ThingName]*thing
 	open   int
 	times  timeHeap
-	again  []retry
-	closed bool // Run has ended
+	// artifacts that are there, on their way in, or out.
+	artifacts map[twin.ArtifactName]twin.Artifact
+	again     []retry
+	closed    bool // Run has ended
 }
 
 type notifierBox struct{ Notifier }
@@ -133,6 +135,10 @@ func Open(log *slog.Logger, e Engine, opts Options) (*Service, error) {
 	s := &Service{
 		log: log, engine: e, opts: opts, jobs: make(map[twin.JobID]*job), things: make(map[twin.ThingName]*thing),
 		lookups: make(chan func(context.Context), lookupsMax), wake: make(chan struct{}, 1), ops: make(chan struct{}, 1),
+		artifacts: make(map[twin.ArtifactName]twin.Artifact),
+	}
+	if err := s.loadArtifacts(context.Background()); err != nil {
+		return nil, err
 	}
 	if err := s.load(context.Background()); err != nil {
 		return nil, err

@@ -243,8 +243,16 @@ func TestService_abort(t *testing.T) {
 // A device that has other firmware than the job names fails, whatever it says.
 func TestService_hash(t *testing.T) {
 	w := newWorld(t, 2, nil)
-	sum := strings.Repeat("ab", 32)
-	w.create(t, twin.JobRequest{ID: "h", Things: names(2), Artifacts: []twin.JobArtifact{{Name: "fw", SHA256: sum}}})
+	a, _, err := w.PutArtifact(context.Background(), "fw", strings.NewReader("new firmware"), "", admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := a.SHA256
+	r := twin.JobRequest{ID: "h", Things: names(2), Document: []byte(`{"firmware":"${artifact:fw}"}`)}
+	if err := w.Expand(&r, "http://h"); err != nil {
+		t.Fatal(err)
+	}
+	w.create(t, r)
 	w.counts(t, "h", twin.JobCounts{Queued: 2})
 	o := w.update(name(0), "h", twin.JobStep{Status: twin.ExecutionSucceeded, Details: map[string]string{"sha256": strings.Repeat("cd", 32)}})
 	if o.err != nil || o.Execution.Status != twin.ExecutionFailed || !strings.HasPrefix(o.Execution.Reason, "hash mismatch: the device has cdcd") {

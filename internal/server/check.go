@@ -50,6 +50,11 @@ func (l *loader) check() []string {
 			fault("http.origins", "%q is not an origin such as http://localhost:3000", o)
 		}
 	}
+	if o := c.HTTP.PublicURL; o != "" {
+		if u, err := url.Parse(o); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			fault("http.public_url", "%q is not an address such as https://twofold.example.com", o)
+		}
+	}
 	needsTLS := false
 	for _, ln := range c.listeners() {
 		needsTLS = needsTLS || ln.tls

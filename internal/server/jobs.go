@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
@@ -72,4 +74,19 @@ func (k knownThings) missing(ctx context.Context, things []twin.ThingName) ([]tw
 		}
 	}
 	return missing, nil
+}
+
+// expand fills in the placeholders in the document of a new job. url is the address of
+// this server as devices reach it; empty: that of the request.
+func (j *jobs) expand(url string) func(*http.Request, *twin.JobRequest) error {
+	return func(r *http.Request, q *twin.JobRequest) error {
+		base := url
+		if base == "" {
+			base = "http://" + r.Host
+			if r.TLS != nil {
+				base = "https://" + r.Host
+			}
+		}
+		return j.Expand(q, strings.TrimSuffix(base, "/"))
+	}
 }

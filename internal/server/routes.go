@@ -30,6 +30,8 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Backup: s.backup, Storage: s.storage, Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
 		Commands:  restCommands{s.commands.Service},
 		Jobs:      s.jobs.Service,
+		Artifacts: s.jobs.Service,
+		Expand:    s.jobs.expand(s.config.HTTP.PublicURL),
 		Samples:   s.telemetry.Reader(),
 		Telemetry: s.heard, LastSeen: s.heard.LastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
 	})

@@ -157,6 +157,11 @@ func (d *door) createJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if d.opts.Expand != nil {
+		if err := d.opts.Expand(r, q); err != nil {
+			return attributeError(err)
+		}
+	}
 	report, err := d.opts.Jobs.Create(r.Context(), q, origin(r))
 	if err != nil {
 		return attributeError(err)

@@ -157,6 +157,11 @@ func (doc *openAPI) operation(r *route) *operation {
 	if slices.Contains(r.headers, "If-None-Match") {
 		op.Responses["304"] = &content{Description: http.StatusText(http.StatusNotModified)}
 	}
+	if slices.Contains(r.headers, "Range") {
+		text := &schema{Type: "string"}
+		op.Responses["206"] = &content{Description: http.StatusText(http.StatusPartialContent), Content: success.Content}
+		op.Responses["416"] = &content{Description: http.StatusText(http.StatusRequestedRangeNotSatisfiable), Content: map[string]mediaType{"text/plain": {text}}}
+	}
 	op.Responses["default"] = &content{Description: "A problem", Content: map[string]mediaType{
 		problemMediaType: {schemaOf(reflect.TypeFor[problem](), doc.Components.Schemas)},
 	}}
@@ -215,6 +220,8 @@ func parameters() map[string]about {
 		"command":           {"id of a command", text},
 		"job":               {"id of a job", text},
 		"artifact":          {"name of an artifact", text},
+		"sha256":            {"the SHA-256 that the content must have, in hex; other content is refused", text},
+		"Range":             {"a part of the content, such as bytes=0-65535", text},
 		"status":            {"only executions in these statuses: queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled, or pending for the first two; may be repeated or hold several with commas", text},
 		"state":             {"only commands in these states: queued, delivered, accepted, done, failed, rejected, expired, cancelled, or pending for the first three; may be repeated or hold several with commas", text},
 		"wait":              {"answer when the command has ended, or after this time; such as 10s, up to 30s", text},

@@ -15,6 +15,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/rest"
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/job"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
@@ -28,6 +29,7 @@ type world struct {
 	engine    *engine.Engine
 	connected map[twin.ThingName]bool
 	samples   samples
+	jobs      *job.Service
 
 	mu  sync.Mutex
 	now time.Time
@@ -79,11 +81,13 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	m := managed{e}
+	jobs := newJobs(t, e, s, w.Now)
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
-		Past: history.New(s, m), Twins: m, Storage: w.storage, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: newJobs(t, e, s, w.Now),
+		Past: history.New(s, m), Twins: m, Storage: w.storage, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs),
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
 	})
+	w.jobs = jobs
 	w.store, w.engine, w.api = s, e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}
 	return w
 }

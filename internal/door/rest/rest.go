@@ -53,6 +53,9 @@ type Options struct {
 	Samples   *telemetry.Reader // reads samples back; nil: they cannot be read
 	Commands  Commands          // nil: there are none
 	Jobs      Jobs              // nil: there are none
+	Artifacts Artifacts         // nil: there are none
+	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.
+	Expand func(*http.Request, *twin.JobRequest) error
 	// TelemetryRules say which samples are taken.
 	TelemetryRules twin.TelemetryRules
 	// LastSeen returns the time of the newest sample of a thing, zero if none is known; nil:

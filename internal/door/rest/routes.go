@@ -74,6 +74,9 @@ func (d *door) routes() []route {
 	if d.opts.Jobs != nil {
 		list = append(list, d.jobRoutes()...)
 	}
+	if d.opts.Artifacts != nil {
+		list = append(list, d.artifactRoutes()...)
+	}
 	if d.opts.Mirror != nil {
 		list = append(list, d.ingestRoutes()...)
 	}
@@ -187,7 +190,7 @@ func (r route) checked() handler {
 // allow is the value of the Allow header, in one order; GET serves HEAD too.
 func allow(methods []string) string {
 	var list []string
-	for _, m := range []string{"GET", "POST", "PATCH", "DELETE"} {
+	for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		for _, have := range methods {
 			if have != m {
 				continue

@@ -29,6 +29,7 @@ type document struct {
 	DesiredState json.RawMessage `json:"desiredState,omitempty"`
 	Delta        json.RawMessage `json:"delta,omitempty"`
 	Metadata     json.RawMessage `json:"metadata,omitempty"`
+	Firmware     *firmware       `json:"firmware,omitempty"`
 
 	History []reported `json:"history,omitzero"`
 	// HistoryNext is the cursor with which the same request goes on; from and to must be
@@ -99,6 +100,11 @@ func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	doc := d.present(key, s, attributes)
+	if key.Shadow == "" {
+		if doc.Firmware, err = d.firmware(r.Context(), key.Thing, doc.CurrentState); err != nil {
+			return err
+		}
+	}
 	if err := d.addPast(r, key, p, doc); err != nil {
 		return err
 	}
