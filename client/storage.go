@@ -33,6 +33,13 @@ type Storage struct {
 	Retention   struct {
 		History string `json:"history"`
 		Events  string `json:"events"`
+		Models  []struct {
+			Model        string `json:"model"`
+			History      string `json:"history"`
+			Events       string `json:"events"`
+			HistoryBytes uint64 `json:"historyBytes"`
+			EventsBytes  uint64 `json:"eventsBytes"`
+		} `json:"models"` // that have, or once had, ages of their own
 	} `json:"retention"`
 
 	Raw []byte `json:"-"` // the answer as it came

@@ -58,6 +58,9 @@ func writeStorage(w io.Writer, s *client.Storage) error {
 	}
 	row("full", full)
 	row("kept", fmt.Sprintf("history %s, events %s", s.Retention.History, s.Retention.Events))
+	for _, m := range s.Retention.Models {
+		row("  "+m.Model, fmt.Sprintf("history %s, events %s; takes %s and %s", m.History, m.Events, size(m.HistoryBytes), size(m.EventsBytes)))
+	}
 	if n := len(s.Days); n > 0 {
 		row("days", fmt.Sprintf("%d, from %s to %s", n, s.Days[0].Day, s.Days[n-1].Day))
 	}

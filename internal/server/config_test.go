@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -105,6 +106,11 @@ func TestLoad_faults(t *testing.T) {
 			"PATH:4: telemetry.late_max: 1s is not between 1m0s and 876000h0m0s",
 			`PATH:3: telemetry.topics: topic pattern "dt/{device}/#": level 2, "{device}": +, #, {thing} and {metric} each fill a level of their own`,
 		}},
+		"model": {"retention:\n  models:\n    pump: {history: soon, evts: 1y}\n    'a b': {events: 1d}\n", []string{
+			`PATH:3: retention.models.pump.history: "soon" is not a time to keep history, such as 90d, 1y or forever`,
+			"PATH:3: retention.models.pump.evts: of a model there are history and events, such as retention.models.pump.history",
+			`PATH:4: retention.models.a b.events: "a b" is no name of a model: 1 to 64 characters of [a-zA-Z0-9:_-]`,
+		}},
 		"origin": {"http: {origins: [localhost]}\n", []string{`PATH:1: http.origins: "localhost" is not an origin such as http://localhost:3000`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,9 +144,13 @@ func TestLoad_layers(t *testing.T) {
 func TestWriteYAML_roundTrip(t *testing.T) {
 	flags := map[string]string{"data": "C:\\odd: path #1", "log.level": "debug"}
 	env := []string{"TWOFOLD_HTTP_HOSTS=a.local, b.local", "TWOFOLD_HTTP_ORIGINS=http://localhost:3000"}
-	first, err := server.Load(server.Source{Flags: flags, Env: env})
+	models := "retention:\n  models:\n    pump: {history: 30d, events: 2y}\n    a: {events: forever}\n    'c:d': {history: 1d}\n  events: 3y\n"
+	first, err := server.Load(server.Source{File: file(t, models), Flags: flags, Env: env})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if m := first.Config.Retention.Models; len(m) != 3 || m["pump"].History != 30*24*time.Hour || m["a"].Events != 0 {
+		t.Fatalf("models: %+v", m)
 	}
 	for _, comments := range []bool{false, true} {
 		var b bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/server"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
 	"github.com/twofold-iot/twofold/twin"
@@ -335,5 +337,89 @@ func TestExpire_groups(t *testing.T) {
 	for i, e := range f.engine {
 		_ = e.Close()
 		_ = f.stores[i].Close()
+	}
+}
+
+// The ages of a model reach what the engine writes, the group stays with the model when
+// the configuration names it no more, and the report tells of it.
+func TestServer_retentionOfModel(t *testing.T) {
+	c := config(t)
+	c.Retention.Models = map[string]*server.ModelRetention{"pump": {History: 24 * time.Hour, Events: 0}}
+	write := func(r *running, thing, model string) {
+		t.Helper()
+		if status, body := r.call(t, "POST", "/api/v1/twins", fmt.Sprintf(`{"deviceId":%q,"model":%q}`, thing, model)); status/100 != 2 {
+			t.Fatalf("create: %d %s", status, body)
+		}
+		if status, body := r.call(t, "PATCH", "/api/v1/twins/"+thing+"/reported", `{"t":1}`); status != 200 {
+			t.Fatalf("report: %d %s", status, body)
+		}
+	}
+	r := start(t, c)
+	write(r, "p-1", "pump")
+	write(r, "other", "valve")
+	_, body := r.call(t, "GET", "/api/v1/storage", "")
+	if want := `"models":[{"model":"pump","history":"1d","events":"forever"`; !strings.Contains(body, want) {
+		t.Errorf("storage: %s, want %s", body, want)
+	}
+	r.stop()
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	c.Retention.Models = nil
+	r = start(t, c)
+	write(r, "p-2", "pump")
+	_, body = r.call(t, "GET", "/api/v1/storage", "")
+	if want := `"models":[{"model":"pump","history":"90d","events":"1y"`; !strings.Contains(body, want) {
+		t.Errorf("storage after the configuration names it no more: %s, want %s", body, want)
+	}
+	r.stop()
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	s, err := pebblestore.Open(c.Data, pebblestore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for thing, want := range map[twin.ThingName][]store.Group{"p-1": {1}, "p-2": {1}, "other": {store.GroupDefault}} {
+		if got, err := s.Groups(t.Context(), thing); err != nil || !slices.Equal(got.All(), want) {
+			t.Errorf("%s is in groups %v, want %v (%v)", thing, got.All(), want, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Groups keep their numbers, run out with a clear error, and a damaged record is no group.
+func TestOpenGroups(t *testing.T) {
+	s := store.NewMemory()
+	var models []string
+	for i := range int(store.GroupMax) {
+		models = append(models, fmt.Sprint("m", i))
+	}
+	first, err := store.OpenGroups(t.Context(), s, models[:2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := store.OpenGroups(t.Context(), s, models)
+	if err != nil || len(all) != len(models) || all["m0"] != first["m0"] || all["m1"] != first["m1"] {
+		t.Fatalf("%v, then %v, %v", first, all, err)
+	}
+	seen := make(map[store.Group]bool)
+	for model, g := range all {
+		if seen[g] || g == store.GroupDefault || g > store.GroupMax {
+			t.Errorf("%s has group %d", model, g)
+		}
+		seen[g] = true
+	}
+	if _, err := store.OpenGroups(t.Context(), s, []string{"m3", "one-more"}); twin.Kind(err) != twin.KindInvalid || !strings.Contains(err.Error(), "retention.models.one-more") {
+		t.Errorf("one more: %v", err)
+	}
+	bad := store.Mutation{Records: []twin.RecordWrite{{Kind: twin.RecordGroup, Key: "m0", Value: []byte{200}}}}
+	if _, err := s.Commit(t.Context(), []store.Mutation{bad}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.OpenGroups(t.Context(), s, nil); err == nil || !strings.Contains(err.Error(), "m0") {
+		t.Errorf("a damaged record: %v", err)
 	}
 }

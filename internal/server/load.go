@@ -114,6 +114,14 @@ func (l *loader) find(key string) (setting, bool) {
 	return l.settings[i], true
 }
 
+// insert puts a setting of a model behind the others of its section.
+func (l *loader) insert(s setting) {
+	i := slices.IndexFunc(l.settings, func(o setting) bool { return o.key == "retention.events" })
+	for i++; i < len(l.settings) && strings.HasPrefix(l.settings[i].key, modelKeys) && l.settings[i].key < s.key; i++ {
+	}
+	l.settings = slices.Insert(l.settings, i, s)
+}
+
 func (l *loader) set(s setting, text string, o Origin) {
 	if err := s.value.Set(text); err != nil {
 		l.fault("%s: %s: %v", o.Place, s.key, err)
@@ -136,6 +144,16 @@ func (l *loader) file(path string) {
 	for _, leaf := range leaves {
 		place := fmt.Sprintf("%s:%d", path, leaf.line)
 		s, ok := l.find(leaf.key)
+		if !ok {
+			made, of, err := l.loaded.Config.Retention.modelSetting(leaf.key)
+			if err != nil {
+				l.fault("%s: %s: %v", place, leaf.key, err)
+				continue
+			}
+			if s, ok = made, of; ok {
+				l.insert(s)
+			}
+		}
 		if !ok {
 			l.fault("%s: unknown key %s%s", place, leaf.key, l.suggest(leaf.key))
 			continue

@@ -12,20 +12,19 @@ import (
 // comment if comments is set.
 func WriteYAML(w io.Writer, settings []Setting, comments bool) error {
 	var b strings.Builder
-	section := ""
+	var section []string
 	for _, s := range settings {
-		parent, name, nested := strings.Cut(s.Key, ".")
-		if !nested {
-			parent, name = "", s.Key
+		path := strings.Split(s.Key, ".")
+		parents, name := path[:len(path)-1], path[len(path)-1]
+		same := 0
+		for same < min(len(section), len(parents)) && section[same] == parents[same] {
+			same++
 		}
-		indent := ""
-		if nested {
-			indent = "  "
-			if parent != section {
-				fmt.Fprintf(&b, "%s:\n", parent)
-			}
+		for i, parent := range parents[same:] {
+			fmt.Fprintf(&b, "%s%s:\n", strings.Repeat("  ", same+i), yamlKey(parent))
 		}
-		section = parent
+		section = parents
+		indent := strings.Repeat("  ", len(parents))
 		if comments {
 			fmt.Fprintf(&b, "%s# %s\n", indent, s.Usage)
 		}
@@ -46,6 +45,14 @@ func yamlValue(s Setting) string {
 		}
 	}
 	return "[" + strings.Join(items, ", ") + "]"
+}
+
+// yamlKey quotes names that users gave.
+func yamlKey(name string) string {
+	if strings.Contains(name, ":") {
+		return strconv.Quote(name)
+	}
+	return yamlScalar(name)
 }
 
 // yamlScalar quotes what YAML could read as something else.

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,18 +17,79 @@ import (
 type RetentionConfig struct {
 	History time.Duration // events that change a shadow
 	Events  time.Duration // all others
+	// Models have ages of their own.
+	Models map[string]*ModelRetention
+}
+
+// ModelRetention is how long the past of the things of a model is kept; ageUnset: as long
+// as that of all.
+type ModelRetention struct{ History, Events time.Duration }
+
+// ageUnset is no age.
+const ageUnset = -1
+
+// of returns how long the past of the things of a model is kept.
+func (c *RetentionConfig) of(model string) ModelRetention {
+	keep := ModelRetention{c.History, c.Events}
+	own := c.Models[model]
+	if own != nil && own.History != ageUnset {
+		keep.History = own.History
+	}
+	if own != nil && own.Events != ageUnset {
+		keep.Events = own.Events
+	}
+	return keep
 }
 
 // policy says what may go at an instant: whole days that are older, to their last
-// millisecond, than what is to be kept.
-func (c *RetentionConfig) policy(now time.Time) store.Policy {
+// millisecond, than what is to be kept. A model that has a group and is not in the
+// configuration any more has the ages of all.
+func (c *RetentionConfig) policy(now time.Time, groups map[string]store.Group) store.Policy {
 	p := make(store.Policy)
-	for class, age := range map[store.Class]time.Duration{store.ClassHistory: c.History, store.ClassLog: c.Events} {
+	add := func(g store.Group, kind store.Kind, age time.Duration) {
 		if age > 0 {
-			p[class] = twin.TimeOf(now.Add(-age)).Day()
+			p[store.ClassOf(g, kind)] = twin.TimeOf(now.Add(-age)).Day()
 		}
 	}
+	add(store.GroupDefault, store.KindHistory, c.History)
+	add(store.GroupDefault, store.KindLog, c.Events)
+	for model, group := range groups {
+		keep := c.of(model)
+		add(group, store.KindHistory, keep.History)
+		add(group, store.KindLog, keep.Events)
+	}
 	return p
+}
+
+// modelKeys begin the keys of what is kept by model.
+const modelKeys = "retention.models."
+
+// modelSetting returns the setting of a key of a model, such as
+// retention.models.pump.history, making it if it is not there.
+func (c *RetentionConfig) modelSetting(key string) (s setting, ok bool, err error) {
+	rest, ok := strings.CutPrefix(key, modelKeys)
+	if !ok {
+		return s, false, nil
+	}
+	model, name, ok := strings.Cut(rest, ".")
+	if !ok || name != "history" && name != "events" {
+		return s, false, fmt.Errorf("of a model there are history and events, such as %spump.history", modelKeys)
+	}
+	if err := (&twin.Attributes{Model: model}).Check(); err != nil || model == "" {
+		return s, false, fmt.Errorf("%q is no name of a model: 1 to %d characters of [a-zA-Z0-9:_-]", model, twin.ModelBytesMax)
+	}
+	m := c.Models[model]
+	if m == nil {
+		m = &ModelRetention{ageUnset, ageUnset}
+		if c.Models == nil {
+			c.Models = make(map[string]*ModelRetention)
+		}
+		c.Models[model] = m
+	}
+	if name == "history" {
+		return setting{key, "", "how long past states of things of this model are kept", ageValue{&m.History}}, true, nil
+	}
+	return setting{key, "", "how long all other events of things of this model are kept", ageValue{&m.Events}}, true, nil
 }
 
 // retentionEvery is how often what is too old is looked for.
@@ -38,7 +101,7 @@ func (s *Server) keepRetention(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		start := time.Now()
-		r, err := s.store.Expire(ctx, s.config.Retention.policy(start))
+		r, err := s.store.Expire(ctx, s.config.Retention.policy(start, s.groups))
 		switch {
 		case err != nil && ctx.Err() == nil:
 			s.log.Error("history could not expire", "error", err.Error())
@@ -51,6 +114,15 @@ func (s *Server) keepRetention(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// openGroups finds the retention group of each model.
+func (s *Server) openGroups() (err error) {
+	models := slices.Collect(maps.Keys(s.config.Retention.Models))
+	if s.groups, err = store.OpenGroups(context.Background(), s.store, models); err != nil {
+		return fmt.Errorf("open retention: %w", err)
+	}
+	return nil
 }
 
 // startRetention begins it.

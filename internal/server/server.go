@@ -16,6 +16,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/feed"
+	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
 	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
@@ -62,6 +63,7 @@ type Server struct {
 	// stopFeed ends the feed and so all streams; following waits for that.
 	stopFeed  context.CancelFunc
 	following sync.WaitGroup
+	groups    map[string]store.Group // retention groups of models
 	// stopRetention ends the expiry of history; retaining waits for that.
 	stopRetention context.CancelFunc
 	retaining     sync.WaitGroup
@@ -97,6 +99,9 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, fmt.Errorf("open store: %w", err)
 	}
 	s.startFeed()
+	if err = s.openGroups(); err != nil {
+		return s, err
+	}
 	s.startRetention()
 	if s.telemetry, err = telemetry.Open(log, s.store, telemetry.Options{Now: time.Now}); err != nil {
 		return s, fmt.Errorf("open telemetry: %w", err)
@@ -110,7 +115,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	limits := twin.Limits{DocumentBytesMax: c.Shadow.DocumentBytesMax, DepthMax: c.Shadow.DepthMax}
 	s.engine, err = engine.Open(log, s.store, engine.Options{
 		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
-		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake,
+		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups,
 	})
 	if err != nil {
 		return s, fmt.Errorf("open engine: %w", err)

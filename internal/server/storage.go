@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twofold-iot/twofold/internal/door/rest"
@@ -22,16 +24,42 @@ func (s *Server) storage(ctx context.Context) (rest.StorageReport, error) {
 	keep := s.config.Retention
 	r := storageReport(&stats)
 	r.Retention = rest.StorageRetention{History: ageValue{&keep.History}.String(), Events: ageValue{&keep.Events}.String()}
+	r.Retention.Models = s.storageModels(&stats)
 	r.Forecast(time.Now(), keep.days())
 	return r, nil
 }
 
 // days is how many days of events there will be at most, zero if there is no end.
 func (c *RetentionConfig) days() int {
-	if c.History == 0 || c.Events == 0 {
-		return 0
+	keeps := []ModelRetention{{c.History, c.Events}}
+	for model := range c.Models {
+		keeps = append(keeps, c.of(model))
 	}
-	return int(max(c.History, c.Events)/ageDay) + 1
+	var longest time.Duration
+	for _, k := range keeps {
+		if k.History == 0 || k.Events == 0 {
+			return 0
+		}
+		longest = max(longest, k.History, k.Events)
+	}
+	return int(longest/ageDay) + 1
+}
+
+// storageModels tells of the models that have a retention group.
+func (s *Server) storageModels(stats *store.Stats) []rest.StorageModel {
+	sizes := make(map[store.Class]uint64)
+	for _, c := range stats.Classes {
+		sizes[c.Class] = c.Bytes
+	}
+	var models []rest.StorageModel
+	for _, name := range slices.Sorted(maps.Keys(s.groups)) {
+		keep, group := s.config.Retention.of(name), s.groups[name]
+		models = append(models, rest.StorageModel{
+			Model: name, History: ageValue{&keep.History}.String(), Events: ageValue{&keep.Events}.String(),
+			HistoryBytes: sizes[store.ClassOf(group, store.KindHistory)], EventsBytes: sizes[store.ClassOf(group, store.KindLog)],
+		})
+	}
+	return models
 }
 
 func storageReport(stats *store.Stats) rest.StorageReport {

@@ -49,6 +49,18 @@ type StorageThing struct {
 type StorageRetention struct {
 	History string `json:"history"`
 	Events  string `json:"events"`
+	// Models that have, or once had, ages of their own.
+	Models []StorageModel `json:"models,omitempty"`
+}
+
+// StorageModel is how long the past of the things of a model is kept, and what it takes:
+// what came since the model has ages of its own.
+type StorageModel struct {
+	Model        string `json:"model"`
+	History      string `json:"history"`
+	Events       string `json:"events"`
+	HistoryBytes uint64 `json:"historyBytes"`
+	EventsBytes  uint64 `json:"eventsBytes"`
 }
 
 func (d *door) storageRoutes() []route {
