@@ -1,6 +1,6 @@
 # Benchmarks and long checks; see docs/benchmarks.md. Included by the Makefile.
 
-.PHONY: bench-server bench-ingest bench-history bench-commands bench-memory kill-smoke kill-control long-kill
+.PHONY: bench-server bench-ingest bench-history bench-telemetry bench-commands bench-jobs bench-memory kill-smoke kill-control long-kill
 
 BENCH_SECONDS ?= 30
 BUDGET ?= 30m
@@ -15,8 +15,16 @@ bench-ingest: bench-server
 bench-history:
 	CGO_ENABLED=0 go run ./bench/history $(HISTORY)
 
+# What samples cost, beside PostgreSQL 15.
+bench-telemetry: bench-server
+	CGO_ENABLED=0 go run ./bench/telemetry -server bin/twofold $(TELEMETRY)
+
 bench-commands: bench-server
 	go run ./bench/commands -server bin/twofold -seconds $(BENCH_SECONDS)
+
+# A job to 10,000 things in waves, with a kill -9 half way.
+bench-jobs: bench-server
+	go run ./bench/jobs -server bin/twofold
 
 bench-memory: bench-server
 	go run ./bench/memory -server bin/twofold

@@ -11,8 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"time"
+
+	"github.com/twofold-iot/twofold/bench/table"
 )
 
 type config struct {
@@ -46,8 +46,12 @@ func main() {
 	}
 }
 
-// figure is one line of the table.
-type figure struct{ what, value, goal string }
+type (
+	figure    = table.Figure
+	latencies = table.Latencies
+)
+
+func newFigure(what, value, goal string) figure { return figure{What: what, Value: value, Goal: goal} }
 
 func run(ctx context.Context, w io.Writer, c config) (err error) {
 	if err := os.MkdirAll(c.data, 0o755); err != nil {
@@ -68,36 +72,9 @@ func run(ctx context.Context, w io.Writer, c config) (err error) {
 		if err != nil {
 			return err
 		}
-		for _, f := range figures {
-			if _, err := fmt.Fprintf(w, "%-72s %-34s %s\n", f.what, f.value, f.goal); err != nil {
-				return err
-			}
+		if err := table.Write(w, figures); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// latencies of one kind of read.
-type latencies []time.Duration
-
-func (l latencies) String() string {
-	slices.Sort(l)
-	if len(l) == 0 {
-		return "none"
-	}
-	at := func(p float64) time.Duration { return l[int(p*float64(len(l)-1))].Round(time.Microsecond) }
-	return fmt.Sprintf("p50 %s, p99 %s", at(0.5), at(0.99))
-}
-
-// measure times a read so many times.
-func measure(n int, read func(i int) error) (latencies, error) {
-	var l latencies
-	for i := range n {
-		start := time.Now()
-		if err := read(i); err != nil {
-			return nil, err
-		}
-		l = append(l, time.Since(start))
-	}
-	return l, nil
 }

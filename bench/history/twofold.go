@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/twofold-iot/twofold/bench/table"
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/proof"
 	"github.com/twofold-iot/twofold/internal/server"
@@ -26,12 +27,12 @@ func fleetFigures(ctx context.Context, dir string, c *config) (fs []figure, err 
 		return nil, err
 	}
 	total := c.things * c.minutes
-	fs = append(fs, figure{"load through engine and store, no sync", fmt.Sprintf("%.0f events/s", float64(total)/time.Since(start).Seconds()), ""})
+	fs = append(fs, newFigure("load through engine and store, no sync", fmt.Sprintf("%.0f events/s", float64(total)/time.Since(start).Seconds()), ""))
 	per, err := w.bytesPerEvent(ctx, total)
 	if err != nil {
 		return nil, err
 	}
-	fs = append(fs, figure{fmt.Sprintf("disk per event with log and proof, %d events, up to 512 in a commit", total), per, "≤ 20 bytes"})
+	fs = append(fs, newFigure(fmt.Sprintf("disk per event with log and proof, %d events, up to 512 in a commit", total), per, "≤ 20 bytes"))
 	if err := w.close(); err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func groupOfOne(ctx context.Context, dir string, c *config) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []figure{{fmt.Sprintf("the same, %d events, one in a commit", c.things*rounds), per, ""}}, w.close()
+	return []figure{newFigure(fmt.Sprintf("the same, %d events, one in a commit", c.things*rounds), per, "")}, w.close()
 }
 
 func proofFigures(ctx context.Context, folder string) ([]figure, error) {
@@ -109,7 +110,7 @@ func proofFigures(ctx context.Context, folder string) ([]figure, error) {
 		if !r.OK() {
 			return nil, fmt.Errorf("%s: %v", p.name, r.Findings)
 		}
-		fs = append(fs, figure{p.name, fmt.Sprintf("%.0f events/s", float64(r.Events)/time.Since(start).Seconds()), p.goal})
+		fs = append(fs, newFigure(p.name, fmt.Sprintf("%.0f events/s", float64(r.Events)/time.Since(start).Seconds()), p.goal))
 	}
 	return fs, off.Close()
 }
@@ -133,7 +134,7 @@ func deepFigures(ctx context.Context, dir string, c *config) ([]figure, error) {
 		form history.Form
 		goal string
 	}{{"states", history.States, "p50 ≤ 1 ms"}, {"patches", history.Patches, ""}} {
-		l, err := measure(300, func(int) error {
+		l, err := table.Measure(300, func(int) error {
 			p, err := r.States(ctx, history.Query{Key: twin.ShadowKey{Thing: thingName(0)}, Newest: true, Limit: 1000, Form: form.form})
 			if err == nil && len(p.States) != 1000 {
 				err = fmt.Errorf("%d states in place of 1000", len(p.States))
@@ -143,7 +144,7 @@ func deepFigures(ctx context.Context, dir string, c *config) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		fs = append(fs, figure{fmt.Sprintf("newest 1,000 %s of %d of a thing", form.name, c.deep), l.String(), form.goal})
+		fs = append(fs, newFigure(fmt.Sprintf("newest 1,000 %s of %d of a thing", form.name, c.deep), l.String(), form.goal))
 	}
 	return fs, w.close()
 }
@@ -162,7 +163,7 @@ func instantFigures(ctx context.Context, dir string, c *config) ([]figure, error
 	}
 	r := history.New(w.store, nil)
 	first, last := twin.TimeOf(epoch)+10_000, twin.Time(w.clock.Load())
-	l, err := measure(2000, func(int) error {
+	l, err := table.Measure(2000, func(int) error {
 		at := first + twin.Time(w.rng.Int64N(int64(last-first)))
 		_, _, err := r.At(ctx, twin.ShadowKey{Thing: thingName(0)}, history.Point{Time: at})
 		return err
@@ -170,7 +171,7 @@ func instantFigures(ctx context.Context, dir string, c *config) ([]figure, error
 	if err != nil {
 		return nil, err
 	}
-	return []figure{{fmt.Sprintf("state at an instant, %d events in the twin", c.million), l.String(), "p99 ≤ 5 ms"}}, w.close()
+	return []figure{newFigure(fmt.Sprintf("state at an instant, %d events in the twin", c.million), l.String(), "p99 ≤ 5 ms")}, w.close()
 }
 
 // expiryFigures lets one day of 90 expire.
@@ -198,5 +199,5 @@ func expiryFigures(ctx context.Context, dir string, c *config) ([]figure, error)
 	}
 	took := time.Since(start).Round(time.Millisecond)
 	what := fmt.Sprintf("expiry of one day of %d, %d events in all, %d bases", days, c.things*a*days, r.Bases)
-	return []figure{{what, took.String(), "≤ 1 s"}}, w.close()
+	return []figure{newFigure(what, took.String(), "≤ 1 s")}, w.close()
 }

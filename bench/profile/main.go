@@ -4,6 +4,7 @@
 //	go run ./bench/profile -mode server -connections 200 -inflight 10
 //	go tool pprof -top .cache/bench/cpu.prof
 //
+// Mode "import" is telemetry as CSV over HTTP, a sample each an update, as fast as it goes.
 // Mode "server" is the whole path with the load from a second process; mode
 // "engine" leaves out the doors: updates are handed to the engine of a store on
 // disk, a fixed number at a time.
@@ -34,7 +35,7 @@ type config struct {
 
 func main() {
 	var c config
-	flag.StringVar(&c.mode, "mode", "server", `"server" or "engine"`)
+	flag.StringVar(&c.mode, "mode", "server", `"server", "engine" or "import"`)
 	flag.StringVar(&c.data, "data", ".cache/bench", "directory for data and profiles")
 	flag.IntVar(&c.connections, "connections", 200, "connections")
 	flag.IntVar(&c.inFlight, "inflight", 1, "updates in flight of each")
@@ -62,6 +63,8 @@ func run(c config) error {
 	switch c.mode {
 	case "engine":
 		err = profileEngine(c, dir)
+	case "import":
+		err = profileImport(c, dir)
 	case "server":
 		err = profileServer(c, dir)
 	default:
