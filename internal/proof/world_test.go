@@ -244,7 +244,9 @@ func newLife(t testing.TB, seed uint64) *life {
 	t.Helper()
 	l := &life{t: t, rng: rand.New(rand.NewPCG(seed, 1)), world: newWorld()}
 	l.now.Add(time.Date(2026, 11, 20, 22, 0, 0, 0, time.UTC).Sub(time.Unix(0, 0)))
-	eng, err := engine.Open(slog.New(slog.NewTextHandler(io.Discard, nil)), l.world, engine.Options{Now: l.now.Now})
+	eng, err := engine.Open(slog.New(slog.NewTextHandler(io.Discard, nil)), l.world, engine.Options{
+		Now: l.now.Now, Groups: map[string]store.Group{"pump": 1},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,13 +133,12 @@ func fileKind(p string) string {
 }
 
 // identifies reports whether an error leads to the file that is damaged: by its path,
-// or, as the messages of Pebble and of the store do, a table by its number and the two
-// small files by what they are.
+// or, as the messages of the store do, the two small files by what they are.
 func identifies(err error, file string) bool {
 	name, text := path.Base(file), err.Error()
 	switch fileKind(file) {
 	case "*.sst":
-		return strings.Contains(text, "file "+strings.TrimSuffix(name, ".sst"))
+		return strings.Contains(text, "file "+file+" is damaged")
 	case "HEAD":
 		return strings.Contains(text, "head file")
 	case "FORMAT":

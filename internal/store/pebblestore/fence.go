@@ -52,6 +52,7 @@ func (f *fence) trip(err error) {
 		fault.Hint = "the disk is full: free some space, then start the server again"
 	case pebble.IsCorruptionError(err):
 		fault.Message, fault.Hint = "the store has stopped because data on disk is damaged", hintBackup
+		fault.Err = errFile(err)
 	}
 	f.err = fault
 	close(f.ch)

@@ -140,7 +140,7 @@ func (r *logReader) seek(day uint32, pos store.Pos) (ok bool, err error) {
 		return r.next()
 	}
 	if !r.iter.First() {
-		return false, r.iter.Error()
+		return false, errRead(r.iter.Error())
 	}
 	return true, r.read()
 }
@@ -148,7 +148,7 @@ func (r *logReader) seek(day uint32, pos store.Pos) (ok bool, err error) {
 // next goes to the next record.
 func (r *logReader) next() (ok bool, err error) {
 	if !r.iter.Next() {
-		return false, r.iter.Error()
+		return false, errRead(r.iter.Error())
 	}
 	return true, r.read()
 }

@@ -49,7 +49,34 @@ func (g *getter) close() {
 	}
 }
 
-func errRead(err error) error { return fmt.Errorf("read from disk: %w", err) }
+// errRead wraps what Pebble says of a read; nil stays nil.
+func errRead(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("read from disk: %w", errFile(err))
+}
+
+// errFile names the damaged file, where Pebble tells which it is.
+func errFile(err error) error {
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		return &damagedFile{info, err}
+	}
+	return err
+}
+
+// damagedFile says which file is damaged, and how. Pebble has that apart from the text of
+// its error.
+type damagedFile struct {
+	info *pebble.DataCorruptionInfo
+	err  error
+}
+
+func (d *damagedFile) Error() string {
+	return fmt.Sprintf("file %s is damaged: %v", d.info.Path, d.info.Details)
+}
+
+func (d *damagedFile) Unwrap() error { return d.err }
 
 // Heads implements [store.Reader].
 func (s *Store) Heads(ctx context.Context, things []twin.ThingName) ([]twin.Head, error) {

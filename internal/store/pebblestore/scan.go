@@ -129,7 +129,7 @@ func (c *scan) nextDay(iter *pebble.Iterator, from uint32) (day uint32, ok bool,
 			day, ok = d, true
 		}
 	}
-	return day, ok, iter.Error()
+	return day, ok, errRead(iter.Error())
 }
 
 // previousDay returns the last day up to one on which any class has an event.
@@ -150,7 +150,7 @@ func (c *scan) previousDay(iter *pebble.Iterator, to uint32) (day uint32, ok boo
 			day, ok = d, true
 		}
 	}
-	return day, ok, iter.Error()
+	return day, ok, errRead(iter.Error())
 }
 
 func inClass(key []byte, class store.Class) bool {
@@ -288,7 +288,7 @@ func (c *scan) enter(iter *pebble.Iterator, prefix []byte, day uint32, floor twi
 func (c *scan) bisect(iter *pebble.Iterator, prefix []byte, t twin.Time) ([]byte, error) {
 	end := after(prefix)
 	if !iter.SeekLT(end) || !bytes.HasPrefix(iter.Key(), prefix) {
-		return end, iter.Error()
+		return end, errRead(iter.Error())
 	}
 	var low, high uint64 // the answer is in low … high, as a seq
 	_, _, _, last, ok := parseHistoryKey(iter.Key())

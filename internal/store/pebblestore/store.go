@@ -149,7 +149,7 @@ func (s *Store) openEngine(recorded store.Pos, fresh bool) (err error) {
 
 func errLog(err error) error {
 	return &twin.Error{
-		Message: "log is damaged", Err: err,
+		Message: "log is damaged", Err: errFile(err),
 		Hint: "acknowledged updates would be missing: restore the data folder from a backup",
 	}
 }
