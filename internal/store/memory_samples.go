@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -45,6 +46,13 @@ func (m *Memory) AppendRows(ctx context.Context, rows []SampleRow, _ bool) error
 	defer m.mu.Unlock()
 	s := &m.samples
 	s.init()
+	turn := make(map[twin.ThingName]int)
+	for i := range rows {
+		if _, known := turn[rows[i].Thing]; !known {
+			turn[rows[i].Thing] = i
+		}
+	}
+	rows = slices.SortedStableFunc(slices.Values(rows), func(a, b SampleRow) int { return cmp.Compare(turn[a.Thing], turn[b.Thing]) })
 	for _, r := range rows {
 		s.number++
 		r.Number, r.Values = s.number, bytes.Clone(r.Values)

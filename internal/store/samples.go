@@ -11,7 +11,8 @@ import (
 // which are small and quick to read. What is in a column is the matter of whoever
 // folds.
 
-// RowNumber orders rows by their arrival: it counts up over all rows of the store.
+// RowNumber orders rows by their arrival: it counts up over all rows of the store, and of
+// those of one AppendRows thing by thing.
 type RowNumber uint64
 
 // SampleRow is a row as it came. Values is the encoding of [twin.Row.AppendValues].

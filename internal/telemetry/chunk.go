@@ -41,7 +41,10 @@ func (c *codec[T]) search(list []T, t twin.Time) int {
 
 // inOrder sorts samples by time, in place. Of two of one time the later one in the list counts.
 func (c *codec[T]) inOrder(list []T) []T {
-	slices.SortStableFunc(list, func(a, b T) int { return cmp.Compare(c.at(&a), c.at(&b)) })
+	byTime := func(a, b T) int { return cmp.Compare(c.at(&a), c.at(&b)) }
+	if !slices.IsSortedFunc(list, byTime) {
+		slices.SortStableFunc(list, byTime)
+	}
 	kept := list[:0]
 	for i := range list {
 		if i+1 < len(list) && c.at(&list[i+1]) == c.at(&list[i]) {

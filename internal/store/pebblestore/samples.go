@@ -27,7 +27,37 @@ type samples struct {
 	synced  durable         // … and is done, up to this one
 	key     []byte
 	value   []byte
+	rows    []byte
 	highest []byte
+	groups  rowGroups
+}
+
+// blockBytes is about the greatest size of a block of rows.
+const blockBytes = 32 << 10
+
+// rowGroups puts rows of several things into order: thing by thing, those of one in the
+// order in which they came. A block of a thing costs little more than a row.
+type rowGroups struct {
+	last  map[twin.ThingName]int
+	order []int // of the first row of each thing
+	next  []int // row of the same thing; -1: none
+}
+
+func (g *rowGroups) make(rows []store.SampleRow) {
+	if g.last == nil {
+		g.last = make(map[twin.ThingName]int)
+	}
+	clear(g.last)
+	g.order, g.next = g.order[:0], g.next[:0]
+	for i := range rows {
+		g.next = append(g.next, -1)
+		if last, known := g.last[rows[i].Thing]; known {
+			g.next[last] = i
+		} else {
+			g.order = append(g.order, i)
+		}
+		g.last[rows[i].Thing] = i
+	}
 }
 
 // AppendRows implements [store.SampleWriter].
@@ -68,12 +98,22 @@ func (s *Store) applyRows(rows []store.SampleRow, sync bool) (batch *pebble.Batc
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	batch = s.db.NewBatchWithSize(size)
-	for i := range rows {
-		r := &rows[i]
-		m.number++
-		m.key = appendRowKey(m.key[:0], r.Thing, m.number)
-		m.value = appendRow(m.value[:0], r)
-		must(batch.Set(m.key, m.value, nil))
+	m.groups.make(rows)
+	for _, i := range m.groups.order {
+		count := 0
+		m.rows = m.rows[:0]
+		for thing := rows[i].Thing; i >= 0; i = m.groups.next[i] {
+			m.number++
+			count++
+			m.rows = appendRow(m.rows, &rows[i])
+			if len(m.rows) < blockBytes && m.groups.next[i] >= 0 {
+				continue
+			}
+			m.key = appendRowKey(m.key[:0], thing, m.number)
+			m.value = appendBlock(m.value[:0], count, m.rows)
+			must(batch.Set(m.key, m.value, nil))
+			count, m.rows = 0, m.rows[:0]
+		}
 	}
 	m.highest = binary.AppendUvarint(m.highest[:0], uint64(m.number))
 	must(batch.Set([]byte{keyRowCounter}, m.highest, nil))
@@ -132,6 +172,9 @@ func (s *Store) Fold(ctx context.Context, f store.SampleFold) error {
 	var key []byte
 	if f.Through != 0 {
 		must(batch.DeleteRange(appendRowKey(nil, f.Thing, 0), appendRowKey(nil, f.Thing, f.Through+1), nil))
+		if err := s.cutBlock(batch, f.Thing, f.Through); err != nil {
+			return fmt.Errorf("fold telemetry of %s: %w", f.Thing, err)
+		}
 	}
 	for i := range f.Columns {
 		c := &f.Columns[i]
@@ -150,6 +193,40 @@ func (s *Store) Fold(ctx context.Context, f store.SampleFold) error {
 		return nil
 	}
 	return s.applyUnsynced(batch, "fold telemetry")
+}
+
+// cutBlock takes the rows up to a number from the block that has more.
+func (s *Store) cutBlock(batch *pebble.Batch, thing twin.ThingName, through store.RowNumber) error {
+	return s.iterate(appendRowKey(nil, thing, through+1), afterRows(thing), func(iter *pebble.Iterator) error {
+		if !iter.First() {
+			return nil
+		}
+		block, err := blockAt(iter)
+		if err != nil || block.first > through {
+			return err
+		}
+		for block.first <= through {
+			if _, ok := block.next(); !ok || block.count == 0 {
+				return errDamaged(fmt.Sprintf("telemetry rows %x", iter.Key()))
+			}
+		}
+		must(batch.Set(iter.Key(), appendBlock(nil, block.count, block.f.b), nil))
+		return nil
+	})
+}
+
+// blockAt parses the block at an iterator, whose memory it is.
+func blockAt(iter *pebble.Iterator) (rowBlock, error) {
+	_, last, valid := parseRowKey(iter.Key())
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return rowBlock{}, errRead(err)
+	}
+	block, ok := parseBlock(value, last)
+	if !valid || !ok {
+		return block, errDamaged(fmt.Sprintf("telemetry rows %x", iter.Key()))
+	}
+	return block, nil
 }
 
 // DropColumns implements [store.SampleWriter].
@@ -187,17 +264,20 @@ func (s *Store) Rows(ctx context.Context, thing twin.ThingName, after store.RowN
 	var rows []store.SampleRow
 	err := s.iterate(appendRowKey(nil, thing, after+1), afterRows(thing), func(iter *pebble.Iterator) error {
 		for ok := iter.First(); ok && len(rows) < limit; ok = iter.Next() {
-			_, number, valid := parseRowKey(iter.Key())
-			value, err := iter.ValueAndErr()
+			block, err := blockAt(iter)
 			if err != nil {
-				return errRead(err)
+				return err
 			}
-			r, ok := parseRow(value)
-			if !valid || !ok {
-				return errDamaged(fmt.Sprintf("telemetry row %x", iter.Key()))
+			block.f.b = bytes.Clone(block.f.b)
+			for block.count > 0 && len(rows) < limit {
+				r, valid := block.next()
+				if !valid {
+					return errDamaged(fmt.Sprintf("telemetry rows %x", iter.Key()))
+				}
+				if r.Thing = thing; r.Number > after {
+					rows = append(rows, r)
+				}
 			}
-			r.Thing, r.Number = thing, number
-			rows = append(rows, r)
 		}
 		return nil
 	})

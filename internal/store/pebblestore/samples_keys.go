@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"github.com/twofold-iot/twofold/internal/store"
@@ -12,7 +11,7 @@ import (
 const (
 	keyColumn     = 'M' // class, day, thing, metric, type, level, ms of the day
 	keySeries     = 'N' // thing, metric, type
-	keyRow        = 'P' // thing, number
+	keyRow        = 'P' // thing, number of the last row of a block
 	keyRowCounter = 'Q' // nothing more
 )
 
@@ -37,21 +36,51 @@ func afterRows(thing twin.ThingName) []byte {
 	return append(append([]byte{keyRow}, thing...), 1)
 }
 
-// appendRow appends the value of a row: its time, how much later it arrived
-// (2 × varint), its values.
+// appendRow appends a row to a block: its time, how much later it arrived (2 × varint),
+// and its values with their length in bytes (uvarint) before them.
 func appendRow(dst []byte, r *store.SampleRow) []byte {
 	dst = binary.AppendVarint(dst, int64(r.Time))
 	dst = binary.AppendVarint(dst, int64(r.Arrival-r.Time))
+	dst = binary.AppendUvarint(dst, uint64(len(r.Values)))
 	return append(dst, r.Values...)
 }
 
-// parseRow copies the values.
-func parseRow(b []byte) (r store.SampleRow, ok bool) {
-	f := fields{b: b}
-	r.Time = twin.Time(f.varint())
-	r.Arrival = r.Time + twin.Time(f.varint())
-	r.Values = bytes.Clone(f.b)
-	return r, !f.bad
+// appendBlock appends the rows of a block as [appendRow] wrote them: first their count
+// (uvarint). Their numbers follow each other.
+func appendBlock(dst []byte, count int, rows []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(count)), rows...)
+}
+
+// rowBlock is a block that is read.
+type rowBlock struct {
+	f     fields
+	first store.RowNumber
+	count int // that are not read yet
+}
+
+func parseBlock(b []byte, last store.RowNumber) (rowBlock, bool) {
+	k := rowBlock{f: fields{b: b}}
+	n := k.f.uvarint()
+	if k.f.bad || n == 0 || n > uint64(last) || n > uint64(len(b)) {
+		return k, false
+	}
+	k.first, k.count = last-store.RowNumber(n)+1, int(n)
+	return k, true
+}
+
+// next reads a row, whose values are the memory of the block.
+func (k *rowBlock) next() (r store.SampleRow, ok bool) {
+	r.Number = k.first
+	r.Time = twin.Time(k.f.varint())
+	r.Arrival = r.Time + twin.Time(k.f.varint())
+	n := k.f.uvarint()
+	if k.f.bad || n > uint64(len(k.f.b)) {
+		return r, false
+	}
+	r.Values, k.f.b = k.f.b[:n:n], k.f.b[n:]
+	k.first++
+	k.count--
+	return r, k.count > 0 || len(k.f.b) == 0
 }
 
 func appendColumnDay(dst []byte, class store.SampleClass, day uint32) []byte {

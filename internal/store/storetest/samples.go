@@ -70,7 +70,11 @@ func sampleWork(rng *rand.Rand, ref *store.Memory) func(store.Samples) error {
 		return func(s store.Samples) error { return s.Fold(context.Background(), f) }
 	}
 	var rows []store.SampleRow
-	for i := range 1 + rng.IntN(4) {
+	several := rng.IntN(2) == 0
+	for i := range 1 + rng.IntN(8) {
+		if several {
+			thing = sampleThings[rng.IntN(len(sampleThings))]
+		}
 		row := twin.Row{Values: []twin.Measurement{{Metric: "t", Value: twin.NumberValue(float64(i))}}}
 		rows = append(rows, store.SampleRow{Thing: thing, Time: at, Arrival: at + twin.Time(rng.Int64N(9)) - 4, Values: row.AppendValues(nil)})
 	}
