@@ -247,6 +247,7 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"POST", "/api/v1/ingest/shadow-documents/m2/config", documentOf("", 1)},
 		{"GET", "/api/v1/ingest/confirmations", ""},
 		{"GET", "/api/v1/storage", ""},
+		{"GET", "/api/v1/backup", ""},
 		{"POST", "/api/v1/twins/pump-7/telemetry", `{"temperature":1}`},
 		{"POST", "/api/v1/telemetry", `[{"thing":"pump-7","temperature":1}]`},
 		{"DELETE", "/api/v1/twins/pump-7?whole=true", ""},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ type world struct {
 	connected map[twin.ThingName]bool
 	samples   samples
 	jobs      *job.Service
+	backup    rest.Backup // what a backup does
 
 	mu  sync.Mutex
 	now time.Time
@@ -84,12 +86,21 @@ func newWorld(t *testing.T) *world {
 	jobs := newJobs(t, e, s, w.Now)
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
-		Past: history.New(s, m), Twins: m, Storage: w.storage, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs),
+		Past: history.New(s, m), Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs),
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
 	})
 	w.jobs = jobs
 	w.store, w.engine, w.api = s, e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}
 	return w
+}
+
+// back writes a backup of nothing, or does what a test wants.
+func (w *world) back(ctx context.Context, out io.Writer) error {
+	if w.backup != nil {
+		return w.backup(ctx, out)
+	}
+	_, err := io.WriteString(out, "whole")
+	return err
 }
 
 // storage is that of a server which has hardly run.

@@ -255,3 +255,44 @@ func TestRestore_notEmpty(t *testing.T) {
 	}
 	checkRestored(t, file, left, nil)
 }
+
+// gate holds up whoever writes to it.
+type gate struct{ reached, open chan struct{} }
+
+func (g *gate) Write(p []byte) (int, error) {
+	select {
+	case g.reached <- struct{}{}:
+	default:
+	}
+	<-g.open
+	return len(p), nil
+}
+
+// A second backup beside one that is being written is refused, and harms neither it nor
+// one after it.
+func TestBackup_oneAtATime(t *testing.T) {
+	s, err := pebblestore.Open(filepath.Join(t.TempDir(), "data"), pebblestore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{make(chan struct{}, 1), make(chan struct{})}
+	first := make(chan error, 1)
+	go func() {
+		_, err := s.Backup(context.Background(), g, pebblestore.BackupOptions{})
+		first <- err
+	}()
+	<-g.reached
+	if _, err := s.Backup(t.Context(), io.Discard, pebblestore.BackupOptions{}); twin.Kind(err) != twin.KindConflict {
+		t.Errorf("a second one: %v", err)
+	}
+	close(g.open)
+	if err := <-first; err != nil {
+		t.Errorf("the first one: %v", err)
+	}
+	if _, err := s.Backup(t.Context(), io.Discard, pebblestore.BackupOptions{}); err != nil {
+		t.Errorf("one after it: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
