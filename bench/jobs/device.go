@@ -87,7 +87,7 @@ func (b *bench) disconnect() error {
 	return nil
 }
 
-const subscribeMax = 100 // filters in one packet
+const subscribeMax = 30 // devices in one packet
 
 // connect subscribes to all topics of the devices, and then asks for each what is next: a
 // notification before that is lost to it.
@@ -103,7 +103,8 @@ func (g *gateway) connect(ctx context.Context, addr string) error {
 	for at := 0; at < len(g.ordered); at += subscribeMax {
 		var filters []string
 		for _, d := range g.ordered[at:min(at+subscribeMax, len(g.ordered))] {
-			filters = append(filters, "$aws/things/"+d.name+"/jobs/#")
+			base := "$aws/things/" + d.name + "/jobs/"
+			filters = append(filters, base+"notify-next", base+"start-next/+", base+"+/update/+")
 		}
 		subscribes++
 		hello = wire.AppendSubscribe(hello, uint16(subscribes), filters...)

@@ -43,7 +43,7 @@ func main() {
 	flag.StringVar(&c.server, "server", "bin/twofold", "the twofold binary")
 	flag.StringVar(&c.data, "data", ".cache/bench", "directory for data; must be on a real disk")
 	flag.IntVar(&c.things, "things", 10_000, "things that get the job")
-	flag.IntVar(&c.gateways, "gateways", 20, "MQTT connections that stand for them")
+	flag.IntVar(&c.gateways, "gateways", 200, "MQTT connections that stand for them; what comes for one must fit into the queue of a session")
 	flag.IntVar(&c.kills, "kills", 1, "SIGKILLs, evenly over the job: one is half way")
 	flag.IntVar(&c.waves, "waves", 10, "waves of one size")
 	flag.DurationVar(&c.pause, "pause", 500*time.Millisecond, "between two waves")
@@ -208,11 +208,7 @@ func (b *bench) await(ctx context.Context, want int) error {
 
 // check compares the server with the devices.
 func (b *bench) check(ctx context.Context, w io.Writer, took time.Duration) error {
-	var got report
-	answer, err := b.do(ctx, http.MethodGet, "/api/v1/jobs/"+jobID, "")
-	if err == nil {
-		err = json.Unmarshal(answer, &got)
-	}
+	got, err := b.finished(ctx)
 	if err != nil {
 		return fmt.Errorf("look up the job: %w", err)
 	}
@@ -244,6 +240,25 @@ func (b *bench) check(ctx context.Context, w io.Writer, took time.Duration) erro
 		got.Counts.Succeeded, got.Counts.Failed, got.Counts.Rejected, starts, b.things, again, events)
 	return err
 }
+
+// finished waits until the server has noted that the job is over, which is a moment after
+// the last device has ended it.
+func (b *bench) finished(ctx context.Context) (got report, err error) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(finishTime); ; {
+		answer, err := b.do(ctx, http.MethodGet, "/api/v1/jobs/"+jobID, "")
+		if err == nil {
+			err = json.Unmarshal(answer, &got)
+		}
+		if err != nil || got.State == "completed" || time.Now().After(end) {
+			return got, err
+		}
+		<-tick.C
+	}
+}
+
+const finishTime = 5 * time.Second
 
 // events looks at the log of each thing.
 func (b *bench) events(ctx context.Context) (total int, err error) {
