@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,10 +46,10 @@ func (c *Client) IngestDocuments(ctx context.Context, key twin.ShadowKey, docume
 	if key.Shadow != "" {
 		path += "/" + url.PathEscape(string(key.Shadow))
 	}
-	body, err := json.Marshal(documents)
-	if err != nil {
-		return nil, fmt.Errorf("write the documents: %w", err)
-	}
+	// As they are: json.Marshal would write < and others in texts as escapes, and the server keeps
+	// texts as they come.
+	body := append([]byte{'['}, bytes.Join(asBytes(documents), []byte{','})...)
+	body = append(body, ']')
 	a, err := c.do(ctx, http.MethodPost, path, http.Header{"Content-Type": {"application/json"}}, body)
 	if err != nil {
 		return nil, err
@@ -63,6 +64,14 @@ func (c *Client) IngestDocuments(ctx context.Context, key twin.ShadowKey, docume
 		return nil, fmt.Errorf("the answer to %s has %d results for %d documents", a.request, len(answer.Results), len(documents))
 	}
 	return answer.Results, nil
+}
+
+func asBytes(documents []json.RawMessage) [][]byte {
+	list := make([][]byte, len(documents))
+	for i, d := range documents {
+		list[i] = d
+	}
+	return list
 }
 
 // Confirmation is what AWS IoT asks before it sends anything to an HTTP destination: that

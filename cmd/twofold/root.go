@@ -38,7 +38,7 @@ func newRoot() *cobra.Command {
 	})
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitHelp)
 	root.AddCommand(newServe(), newGet(), newSet(), newDelete(), newTag(), newList(), newHistory(), newEvents(), newDiff(), newWatch(), newTelemetry(), newSeries(), newCommand(), newJob(),
-		newVerify(), newReplay(), newExport(), newStorage(), newBackup(), newRestore(), newConfig(), newVersion())
+		newVerify(), newReplay(), newExport(), newImport(), newStorage(), newBackup(), newRestore(), newConfig(), newVersion())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }
