@@ -145,7 +145,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	s.aws.Connect(s.engine, s.broker, retained{s.broker})
 	s.commands.connect(log, s.broker)
 	s.jobs.connect(s.broker)
-	s.aws.ConnectJobs(s.jobs.Service, nil)
+	s.aws.ConnectJobs(s.jobs.Service, s.jobs.expand(c.HTTP.PublicURL))
 	s.health = &health{store: s.store, version: Version()}
 	handler, err := s.handler(limits)
 	if err != nil {
