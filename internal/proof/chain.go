@@ -61,7 +61,10 @@ func (c *chain) check(ctx context.Context) (Report, error) {
 		c.add(Finding{Fault: FaultUnreadable, Detail: "its anchors", Err: err})
 	}
 	if c.whole, err = c.opts.firstWholeDay(ctx, c.src, c.name); err != nil {
-		return c.report, err
+		if ctx.Err() != nil {
+			return c.report, err
+		}
+		c.add(Finding{Fault: FaultUnreadable, Detail: "what may have expired of it", Err: err})
 	}
 	lo := twin.Head{}
 	for _, hi := range c.bounds(anchors) {

@@ -99,7 +99,15 @@ func TestVerify_damagedDay(t *testing.T) {
 // broken is a source that fails where it is told to.
 type broken struct {
 	proof.ShadowSource
-	list, head, anchors bool
+	list, head, anchors, groups bool
+}
+
+// Groups implements [proof.Grouped].
+func (b broken) Groups(_ context.Context, thing twin.ThingName) (store.Groups, error) {
+	if b.groups && thing == "pump-1" {
+		return nil, errBroken
+	}
+	return nil, nil
 }
 
 var errBroken = errors.New("input/output error")
@@ -133,8 +141,8 @@ func TestVerify_brokenStore(t *testing.T) {
 	if _, err := proof.Verify(ctx, broken{ShadowSource: w, list: true}, proof.Options{}); !errors.Is(err, errBroken) {
 		t.Errorf("things cannot be listed: %v", err)
 	}
-	for name, src := range map[string]proof.ShadowSource{"head": broken{ShadowSource: w, head: true}, "anchors": broken{ShadowSource: w, anchors: true}} {
-		r := mustVerify(t, src, proof.Options{})
+	for name, src := range map[string]proof.ShadowSource{"head": broken{ShadowSource: w, head: true}, "anchors": broken{ShadowSource: w, anchors: true}, "groups": broken{ShadowSource: w, groups: true}} {
+		r := mustVerify(t, src, proof.Options{Expired: store.Policy{store.ClassHistory: 1}})
 		if r.Things != 3 || !hasFault(r, "pump-1", proof.FaultUnreadable) || hasFault(r, "pump-0", proof.FaultUnreadable) {
 			t.Errorf("%s cannot be read: %+v", name, r)
 		}

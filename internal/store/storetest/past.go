@@ -13,7 +13,7 @@ import (
 )
 
 // testPast compares what is read of the past of things with the reference: several
-// shadows, both classes, several days with gaps, anchors, every kind of range.
+// shadows, both kinds, several groups, several days with gaps, anchors, every kind of range.
 func testPast(t *testing.T, s *subject) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -59,6 +59,9 @@ func (p *pastTest) fill() {
 		m := p.world.Mutation(key, fmt.Sprintf(`{"reported":{"n":%d}}`, i), "doc", true)
 		if p.rnd.IntN(3) == 0 {
 			m = asEntry(m)
+		}
+		if i > 100 { // before, all things have one group
+			m.Class = store.ClassOf([]store.Group{0, 1, 7, store.GroupMax}[p.rnd.IntN(4)], m.Class.Kind())
 		}
 		if m.Expect > 0 && p.rnd.IntN(10) == 0 {
 			m.Anchor = p.world.Head(key.Thing)
@@ -108,6 +111,9 @@ func (p *pastTest) compareLists() {
 	for _, thing := range append(p.things, "never") {
 		alike(p, fmt.Sprintf("anchors of %s", thing), func(s store.Store) ([]twin.Head, error) {
 			return s.Anchors(context.Background(), thing)
+		})
+		alike(p, fmt.Sprintf("groups of %s", thing), func(s store.Store) ([]store.GroupDay, error) {
+			return s.Groups(context.Background(), thing)
 		})
 	}
 }
