@@ -31,9 +31,12 @@ type Storage struct {
 	Full        *time.Time `json:"fullAt"`            // nil: see Why
 	Why         string     `json:"why"`
 	Retention   struct {
-		History string `json:"history"`
-		Events  string `json:"events"`
-		Models  []struct {
+		History   string   `json:"history"`
+		Events    string   `json:"events"`
+		Telemetry string   `json:"telemetry"`
+		Rollups   string   `json:"rollups"`
+		Metrics   []string `json:"metrics"` // that have ages of their own
+		Models    []struct {
 			Model        string `json:"model"`
 			History      string `json:"history"`
 			Events       string `json:"events"`
@@ -41,6 +44,7 @@ type Storage struct {
 			EventsBytes  uint64 `json:"eventsBytes"`
 		} `json:"models"` // that have, or once had, ages of their own
 	} `json:"retention"`
+	Budget *StorageBudget `json:"budget"` // nil: there is none
 
 	Raw []byte `json:"-"` // the answer as it came
 }
@@ -56,4 +60,16 @@ func (c *Client) Storage(ctx context.Context) (*Storage, error) {
 		return nil, fmt.Errorf("read the answer to %s: %w", a.request, err)
 	}
 	return s, nil
+}
+
+// StorageBudget is how much the data may take, and what goes when there is more.
+type StorageBudget struct {
+	Bytes   uint64     `json:"bytes"`
+	Reached *time.Time `json:"reachedAt"` // nil: see Why
+	Why     string     `json:"why"`
+	Next    []struct {
+		Kind  string `json:"kind"` // telemetry, history
+		Day   string `json:"day"`  // UTC, 2006-01-02
+		Bytes uint64 `json:"bytes"`
+	} `json:"next"` // goes first, in order
 }

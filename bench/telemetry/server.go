@@ -23,7 +23,7 @@ import (
 
 func startPostgres(ctx context.Context, dir string, c *config) (*subject.Postgres, error) {
 	if _, err := os.Stat(filepath.Join(c.postgres, "initdb")); err != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // it is not there, and that is said
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // another user's server reads the files
 		return nil, err

@@ -39,6 +39,9 @@ func newSeries() *cobra.Command {
 			if q.From, q.To, err = w.times(); err != nil {
 				return err
 			}
+			if q.Points > 0 && q.Window != 0 || spark && (q.Points > 0 || q.Window != 0) {
+				return &usageError{errors.New("--points, --window and --spark go one at a time")}
+			}
 			if q.Window < 0 {
 				return &usageError{fmt.Errorf("--window %s is negative", q.Window)}
 			}
@@ -67,7 +70,6 @@ func newSeries() *cobra.Command {
 	f.StringSliceVar(&q.Figures, "fn", nil, "`figures` of the windows")
 	f.IntVar(&q.Points, "points", 0, "as a chart of so `many` columns of pixels")
 	f.BoolVar(&spark, "spark", false, "draw the numbers in one line")
-	cmd.MarkFlagsMutuallyExclusive("points", "window", "spark")
 	r.addServer(cmd)
 	r.addOutput(cmd, "table", "csv", "json")
 	return cmd

@@ -57,7 +57,7 @@ func writeSparks(w io.Writer, s *client.Samples, q client.SamplesQuery) error {
 		return err
 	}
 	t := newTable(w)
-	_, _ = fmt.Fprintf(t, "METRIC\t%s to %s, a mark is %s\tMIN\tMAX\tLAST\n", local(q.From), local(q.To), q.Window) // into memory
+	_, _ = fmt.Fprintf(t, "METRIC\t%s to %s, a mark is %s\tMIN\tMAX\tLAST\n", local(q.From), local(q.To), q.Window)               // into memory
 	first := q.From.Add(-time.Duration(q.From.UnixMilli()%q.Window.Milliseconds()) * time.Millisecond).Truncate(time.Millisecond) // as the server's windows
 	marks := int((q.To.Sub(first) + q.Window - 1) / q.Window)
 	for i := range s.Series {

@@ -57,9 +57,22 @@ func writeStorage(w io.Writer, s *client.Storage) error {
 		full = "about " + s.Full.Format(time.DateOnly)
 	}
 	row("full", full)
-	row("kept", fmt.Sprintf("history %s, events %s", s.Retention.History, s.Retention.Events))
+	row("kept", fmt.Sprintf("history %s, events %s, telemetry %s, rollups %s", s.Retention.History, s.Retention.Events, s.Retention.Telemetry, s.Retention.Rollups))
+	for _, m := range s.Retention.Metrics {
+		row("  ", m)
+	}
 	for _, m := range s.Retention.Models {
 		row("  "+m.Model, fmt.Sprintf("history %s, events %s; takes %s and %s", m.History, m.Events, size(m.HistoryBytes), size(m.EventsBytes)))
+	}
+	if b := s.Budget; b != nil {
+		reached := b.Why
+		if b.Reached != nil {
+			reached = "reached about " + b.Reached.Format(time.DateOnly)
+		}
+		row("budget", size(b.Bytes)+", "+reached)
+		for _, n := range b.Next {
+			row("  goes then", fmt.Sprintf("%s of %s, %s", n.Kind, n.Day, size(n.Bytes)))
+		}
 	}
 	if n := len(s.Days); n > 0 {
 		row("days", fmt.Sprintf("%d, from %s to %s", n, s.Days[0].Day, s.Days[n-1].Day))

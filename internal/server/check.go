@@ -83,5 +83,6 @@ func (l *loader) check() []string {
 	if n := len(c.Telemetry.Topics); n > device.PatternsMax {
 		fault("telemetry.topics", "%d topics are over the limit of %d", n, device.PatternsMax)
 	}
+	c.Retention.check(fault)
 	return faults
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ type Config struct {
 	Log       LogConfig
 	Retention RetentionConfig
 	StopTime  time.Duration // longest graceful stop
+	// StorageBudget is how many bytes the data may take; zero: as much as there is.
+	StorageBudget int64
 }
 
 // HTTPConfig is about the HTTP listener, which serves the REST API, the AWS data
@@ -107,7 +110,7 @@ func Default() Config {
 		Shadow:    ShadowConfig{DocumentBytesMax: 8192, DepthMax: 8},
 		Engine:    EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
 		Telemetry: TelemetryConfig{AheadMax: twin.TelemetryAheadDefault, LateMax: twin.TelemetryLateDefault},
-		Retention: RetentionConfig{History: 90 * ageDay, Events: ageYear},
+		Retention: RetentionConfig{History: 90 * ageDay, Events: ageYear, Telemetry: 30 * ageDay, Rollups: 2 * ageYear},
 		Log:       LogConfig{Level: "info", Format: "text"},
 		StopTime:  10 * time.Second,
 	}
@@ -158,6 +161,10 @@ func (c *Config) settings() []setting {
 		{"log.format", "log-format", "log lines as `text|json`", choiceValue{&c.Log.Format, []string{"text", "json"}}},
 		{"retention.history", "", "how long past states are kept, in days or years: 90d, 1y, forever", ageValue{&c.Retention.History}},
 		{"retention.events", "", "how long all other events are kept", ageValue{&c.Retention.Events}},
+		{"retention.telemetry", "", "how long samples are kept", ageValue{&c.Retention.Telemetry}},
+		{"retention.rollups", "", "how long what samples come to in a minute, an hour and a day is kept", ageValue{&c.Retention.Rollups}},
+		{"retention.metrics", "", "metrics whose samples and rollups are kept for a time of their own, the first that fits: vibration.* 7d 1y, or of a model pump:vibration.* 7d 1y", (*listValue)(&c.Retention.Metrics)},
+		{"storage.budget", "", "bytes that the data may take before the oldest telemetry, then the oldest history goes, such as 20GB; 0: as much as there is", bytesValue{&c.StorageBudget, 0, math.MaxInt64}},
 		{"stop_timeout", "", "longest graceful stop", durationValue{&c.StopTime, 100 * time.Millisecond, time.Minute}},
 	}
 }

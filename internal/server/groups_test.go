@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type fleet struct {
 	t      *testing.T
 	rng    *rand.Rand
 	now    twin.Time
+	clock  atomic.Int64 // the same, for the engines
 	stores []store.Store // the reference first
 	engine []*engine.Engine
 	groups map[string]store.Group
@@ -58,7 +60,7 @@ func (f *fleet) open() {
 			f.t.Fatalf("groups are %v, were %v", groups, f.groups)
 		}
 		f.groups = groups
-		e, err := engine.Open(slog.New(slog.NewTextHandler(io.Discard, nil)), s, engine.Options{Groups: groups, Now: func() time.Time { return f.now.Std() }})
+		e, err := engine.Open(slog.New(slog.NewTextHandler(io.Discard, nil)), s, engine.Options{Groups: groups, Now: func() time.Time { return time.UnixMilli(f.clock.Load()) }})
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -71,6 +73,7 @@ func (f *fleet) live(until twin.Time) {
 	f.t.Helper()
 	for f.now < until {
 		f.now += twin.Time(f.rng.Int64N(25 * 60 * 1000))
+		f.clock.Store(int64(f.now))
 		key := agingKeys[f.rng.IntN(len(agingKeys))]
 		op, model := f.rng.IntN(20), fleetModels[f.rng.IntN(len(fleetModels))]
 		body := fmt.Appendf(nil, `{"state":{"reported":{"t":%d,"k%d":1},"desired":{"s":%d}}}`, f.rng.IntN(100), f.rng.IntN(5), f.rng.IntN(9))
@@ -306,6 +309,7 @@ func TestExpire_groups(t *testing.T) {
 		return s
 	}
 	f := &fleet{t: t, rng: rand.New(rand.NewPCG(seed, 9)), now: agingStart, stores: []store.Store{store.NewMemory(), open()}}
+	f.clock.Store(int64(agingStart))
 	f.open()
 	for round := range 8 {
 		f.live(f.now + twin.Time(f.rng.Int64N(3*oneDay)))

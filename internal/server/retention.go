@@ -17,26 +17,35 @@ import (
 type RetentionConfig struct {
 	History time.Duration // events that change a shadow
 	Events  time.Duration // all others
+	// Telemetry and Rollups are about samples and what they come to in a minute, an hour
+	// and a day.
+	Telemetry, Rollups time.Duration
+	// Metrics have ages of their own: see [parseMetricRule].
+	Metrics []string
 	// Models have ages of their own.
 	Models map[string]*ModelRetention
 }
 
 // ModelRetention is how long the past of the things of a model is kept; ageUnset: as long
 // as that of all.
-type ModelRetention struct{ History, Events time.Duration }
+type ModelRetention struct{ History, Events, Telemetry, Rollups time.Duration }
 
 // ageUnset is no age.
 const ageUnset = -1
 
 // of returns how long the past of the things of a model is kept.
 func (c *RetentionConfig) of(model string) ModelRetention {
-	keep := ModelRetention{c.History, c.Events}
+	keep := ModelRetention{c.History, c.Events, c.Telemetry, c.Rollups}
 	own := c.Models[model]
-	if own != nil && own.History != ageUnset {
-		keep.History = own.History
+	if own == nil {
+		return keep
 	}
-	if own != nil && own.Events != ageUnset {
-		keep.Events = own.Events
+	for _, age := range []struct{ of, own *time.Duration }{
+		{&keep.History, &own.History}, {&keep.Events, &own.Events}, {&keep.Telemetry, &own.Telemetry}, {&keep.Rollups, &own.Rollups},
+	} {
+		if *age.own != ageUnset {
+			*age.of = *age.own
+		}
 	}
 	return keep
 }
@@ -64,6 +73,8 @@ func (c *RetentionConfig) policy(now time.Time, groups map[string]store.Group) s
 // modelKeys begin the keys of what is kept by model.
 const modelKeys = "retention.models."
 
+var modelKinds = []string{"history", "events", "telemetry", "rollups"}
+
 // modelSetting returns the setting of a key of a model, such as
 // retention.models.pump.history, making it if it is not there.
 func (c *RetentionConfig) modelSetting(key string) (s setting, ok bool, err error) {
@@ -72,24 +83,29 @@ func (c *RetentionConfig) modelSetting(key string) (s setting, ok bool, err erro
 		return s, false, nil
 	}
 	model, name, ok := strings.Cut(rest, ".")
-	if !ok || name != "history" && name != "events" {
-		return s, false, fmt.Errorf("of a model there are history and events, such as %spump.history", modelKeys)
+	if !ok || !slices.Contains(modelKinds, name) {
+		return s, false, fmt.Errorf("of a model there are %s, such as %spump.history", strings.Join(modelKinds, ", "), modelKeys)
 	}
 	if err := (&twin.Attributes{Model: model}).Check(); err != nil || model == "" {
 		return s, false, fmt.Errorf("%q is no name of a model: 1 to %d characters of [a-zA-Z0-9:_-]", model, twin.ModelBytesMax)
 	}
 	m := c.Models[model]
 	if m == nil {
-		m = &ModelRetention{ageUnset, ageUnset}
+		m = &ModelRetention{ageUnset, ageUnset, ageUnset, ageUnset}
 		if c.Models == nil {
 			c.Models = make(map[string]*ModelRetention)
 		}
 		c.Models[model] = m
 	}
-	if name == "history" {
+	switch name {
+	case "history":
 		return setting{key, "", "how long past states of things of this model are kept", ageValue{&m.History}}, true, nil
+	case "events":
+		return setting{key, "", "how long all other events of things of this model are kept", ageValue{&m.Events}}, true, nil
+	case "telemetry":
+		return setting{key, "", "how long samples of things of this model are kept", ageValue{&m.Telemetry}}, true, nil
 	}
-	return setting{key, "", "how long all other events of things of this model are kept", ageValue{&m.Events}}, true, nil
+	return setting{key, "", "how long rollups of things of this model are kept", ageValue{&m.Rollups}}, true, nil
 }
 
 // retentionEvery is how often what is too old is looked for.
@@ -108,6 +124,7 @@ func (s *Server) keepRetention(ctx context.Context) {
 		case r.Days > 0:
 			s.log.Info("history has expired", "days", r.Days, "shadows", r.Bases, "took", time.Since(start))
 		}
+		s.expireTelemetry(ctx, start)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -130,6 +147,7 @@ func (s *Server) startRetention() {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stopRetention = stop
 	s.retaining.Go(func() { s.keepRetention(ctx) })
+	s.retaining.Go(func() { s.keepBudget(ctx) })
 }
 
 // ageValue is a time to keep something: days, years or "forever".

@@ -45,7 +45,7 @@ func TestRetentionConfig_policy(t *testing.T) {
 // is in the configuration no more.
 func TestRetentionConfig_models(t *testing.T) {
 	c := RetentionConfig{History: 90 * ageDay, Events: ageYear, Models: map[string]*ModelRetention{
-		"pump": {30 * ageDay, 2 * ageYear}, "valve": {ageUnset, 0},
+		"pump": {30 * ageDay, 2 * ageYear, ageUnset, ageUnset}, "valve": {ageUnset, 0, ageUnset, ageUnset},
 	}}
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	p := c.policy(now, map[string]store.Group{"pump": 1, "valve": 2, "removed": 7})
@@ -54,11 +54,11 @@ func TestRetentionConfig_models(t *testing.T) {
 	if !maps.Equal(p, want) {
 		t.Fatalf("policy %v, want %v", p, want)
 	}
-	if days := c.days(); days != 0 {
+	if days := c.days(false); days != 0 {
 		t.Errorf("%d days are kept, but events of valves for ever", days)
 	}
 	delete(c.Models, "valve")
-	if days := c.days(); days != 731 {
+	if days := c.days(false); days != 731 {
 		t.Errorf("%d days are kept, want 731", days)
 	}
 }

@@ -95,16 +95,8 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if s.sockets, err = listen(&c); err != nil {
 		return s, err
 	}
-	if s.store, err = pebblestore.Open(c.Data, stored); err != nil {
-		return s, fmt.Errorf("open store: %w", err)
-	}
-	s.startFeed()
-	if err = s.openGroups(); err != nil {
+	if err = s.openData(stored); err != nil {
 		return s, err
-	}
-	s.startRetention()
-	if s.telemetry, err = telemetry.Open(log, s.store, telemetry.Options{Now: time.Now}); err != nil {
-		return s, fmt.Errorf("open telemetry: %w", err)
 	}
 	// The engine stages what the AWS door makes of a change, the broker hands the
 	// door its publishes, and the door answers by way of both: so it is made first
@@ -120,6 +112,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err != nil {
 		return s, fmt.Errorf("open engine: %w", err)
 	}
+	s.startRetention()
 	s.heard = device.NewHeard(log, s.engine, s.telemetry)
 	measured, err := deviceOptions(&c.Telemetry, s.heard)
 	if err != nil {
@@ -157,6 +150,21 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		}
 	}
 	return s, nil
+}
+
+// openData opens what keeps the data, and the feed of it.
+func (s *Server) openData(stored pebblestore.Options) (err error) {
+	if s.store, err = pebblestore.Open(s.config.Data, stored); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	s.startFeed()
+	if err := s.openGroups(); err != nil {
+		return err
+	}
+	if s.telemetry, err = telemetry.Open(s.log, s.store, telemetry.Options{Now: time.Now}); err != nil {
+		return fmt.Errorf("open telemetry: %w", err)
+	}
+	return nil
 }
 
 // Addresses lists what is open, with the ports as picked.

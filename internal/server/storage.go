@@ -9,7 +9,6 @@ import (
 
 	"github.com/twofold-iot/twofold/internal/door/rest"
 	"github.com/twofold-iot/twofold/internal/store"
-	"github.com/twofold-iot/twofold/twin"
 )
 
 // storageLargest is how many twins are listed as the largest.
@@ -23,24 +22,33 @@ func (s *Server) storage(ctx context.Context) (rest.StorageReport, error) {
 	}
 	keep := s.config.Retention
 	r := storageReport(&stats)
-	r.Retention = rest.StorageRetention{History: ageValue{&keep.History}.String(), Events: ageValue{&keep.Events}.String()}
+	r.Retention = rest.StorageRetention{
+		History: ageValue{&keep.History}.String(), Events: ageValue{&keep.Events}.String(),
+		Telemetry: ageValue{&keep.Telemetry}.String(), Rollups: ageValue{&keep.Rollups}.String(), Metrics: keep.Metrics,
+	}
 	r.Retention.Models = s.storageModels(&stats)
-	r.Forecast(time.Now(), keep.days())
-	return r, nil
+	now := time.Now()
+	r.Forecast(now, keep.days(len(stats.Columns) > 0))
+	r.Budget, err = s.budgetReport(ctx, now, r.GrowthBytes)
+	return r, err
 }
 
-// days is how many days of events there will be at most, zero if there is no end.
-func (c *RetentionConfig) days() int {
-	keeps := []ModelRetention{{c.History, c.Events}}
+// days is how many days of data there will be at most, zero if there is no end.
+func (c *RetentionConfig) days(telemetry bool) int {
+	keeps := []ModelRetention{c.of("")}
 	for model := range c.Models {
 		keeps = append(keeps, c.of(model))
 	}
 	var longest time.Duration
 	for _, k := range keeps {
-		if k.History == 0 || k.Events == 0 {
+		ages := []time.Duration{k.History, k.Events}
+		if telemetry {
+			ages = append(ages, k.Telemetry, k.Rollups)
+		}
+		if slices.Contains(ages, 0) {
 			return 0
 		}
-		longest = max(longest, k.History, k.Events)
+		longest = max(longest, slices.Max(ages))
 	}
 	return int(longest/ageDay) + 1
 }
@@ -71,8 +79,7 @@ func storageReport(stats *store.Stats) rest.StorageReport {
 		r.Kinds = append(r.Kinds, rest.StorageKind(k))
 	}
 	for _, d := range stats.Days {
-		day := twin.Time(int64(d.Day) * ageDay.Milliseconds()).Std().Format(time.DateOnly)
-		r.Days = append(r.Days, rest.StorageDay{Day: day, Bytes: d.Bytes})
+		r.Days = append(r.Days, rest.StorageDay{Day: dayText(d.Day), Bytes: d.Bytes})
 	}
 	for _, t := range stats.Largest {
 		r.Largest = append(r.Largest, rest.StorageThing{Thing: string(t.Thing), Events: uint64(t.Events)})

@@ -73,31 +73,37 @@ type bytesValue struct {
 	min, max int64
 }
 
+// byteUnits are what a number of bytes may be given in. They are written in the first that
+// divides it.
+var byteUnits = []struct {
+	name  string
+	bytes int64
+}{
+	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"KiB", 1 << 10}, {"kB", 1e3},
+}
+
 func (v bytesValue) Set(text string) error {
-	digits, shift := text, 0
-	for unit, s := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
-		if cut, ok := strings.CutSuffix(text, unit); ok {
-			digits, shift = strings.TrimSpace(cut), s
+	digits, unit := text, int64(1)
+	for _, u := range byteUnits {
+		if cut, ok := strings.CutSuffix(text, u.name); ok {
+			digits, unit = strings.TrimSpace(cut), u.bytes
 		}
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {
-		return fmt.Errorf("%q is not a number of bytes such as 67108864 or 64MiB", text)
+		return fmt.Errorf("%q is not a number of bytes such as 67108864, 64MiB or 20GB", text)
 	}
-	if n < 0 || n > v.max>>shift || n<<shift < v.min {
+	if n < 0 || n > v.max/unit || n*unit < v.min {
 		return fmt.Errorf("%s is not between %d and %d bytes", text, v.min, v.max)
 	}
-	*v.p = n << shift
+	*v.p = n * unit
 	return nil
 }
 
 func (v bytesValue) String() string {
-	for _, u := range []struct {
-		name  string
-		shift int
-	}{{"GiB", 30}, {"MiB", 20}, {"KiB", 10}} {
-		if n := *v.p; n != 0 && n%(1<<u.shift) == 0 {
-			return strconv.FormatInt(n>>u.shift, 10) + u.name
+	for _, u := range byteUnits {
+		if n := *v.p; n != 0 && n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
 		}
 	}
 	return strconv.FormatInt(*v.p, 10)

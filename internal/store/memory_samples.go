@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -99,6 +100,41 @@ func (m *Memory) DropColumns(ctx context.Context, class SampleClass, before uint
 		}
 	}
 	return nil
+}
+
+// TrimColumns implements [SampleWriter].
+func (m *Memory) TrimColumns(ctx context.Context, class SampleClass, day uint32, drop func(twin.ThingName, Series) bool) (int, error) {
+	if err := m.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	gone := make(map[memorySeries]bool)
+	for key := range m.samples.columns {
+		if key.class == class && key.start.Day() == day && drop(key.thing, key.Series) {
+			delete(m.samples.columns, key)
+			gone[key.memorySeries] = true
+		}
+	}
+	return len(gone), nil
+}
+
+// ColumnDays implements [SampleReader].
+func (m *Memory) ColumnDays(ctx context.Context, class SampleClass) ([]DayStats, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	sizes := make(map[uint32]uint64)
+	for key, data := range m.samples.columns {
+		if key.class == class {
+			sizes[key.start.Day()] += uint64(len(data))
+		}
+	}
+	var days []DayStats
+	for _, day := range slices.Sorted(maps.Keys(sizes)) {
+		days = append(days, DayStats{day, sizes[day]})
+	}
+	return days, nil
 }
 
 // Rows implements [SampleReader].

@@ -93,8 +93,12 @@ type SampleWriter interface {
 	// undo it. Rows that are appended while it runs stay. One fold of a thing runs
 	// at a time; that is the caller's duty.
 	Fold(ctx context.Context, f SampleFold) error
-	// DropColumns deletes the columns of a class of all days before one.
+	// DropColumns deletes the columns of a class of all days before one, and gives the
+	// room on the disk back.
 	DropColumns(ctx context.Context, class SampleClass, before uint32) error
+	// TrimColumns deletes the columns of a class on a day of the series that drop says
+	// yes to, and returns of how many series that were.
+	TrimColumns(ctx context.Context, class SampleClass, day uint32, drop func(twin.ThingName, Series) bool) (int, error)
 }
 
 // SampleReader reads telemetry. Rows that came with durable set are waited for if
@@ -107,6 +111,8 @@ type SampleReader interface {
 	RowThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error)
 	// Columns returns columns in order of their start.
 	Columns(ctx context.Context, r ColumnRange) ([]Column, error)
+	// ColumnDays lists the days on which a class has columns, oldest first.
+	ColumnDays(ctx context.Context, class SampleClass) ([]DayStats, error)
 	// SeriesOf lists the series of a thing that have been folded, by metric and type.
 	SeriesOf(ctx context.Context, thing twin.ThingName) ([]SeriesInfo, error)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/twofold-iot/twofold/twin"
@@ -38,6 +39,7 @@ type Stats struct {
 	Kinds   []KindStats
 	Classes []ClassStats // that have events
 	Days    []DayStats   // kept, oldest first; history and events
+	Columns []DayStats   // days of telemetry that are kept, of samples and then of rollups
 	Things  int          // that have any event
 	Largest []ThingStats // most events first
 }
@@ -65,14 +67,19 @@ func (s *Stats) Rank(t ThingStats, most int) {
 // last seven of them; ok is false when there is none.
 func (s *Stats) Growth() (bytesPerDay uint64, ok bool) {
 	const most = 7
-	days := s.Days[:max(0, len(s.Days)-1)]
+	sum := make(map[uint32]uint64)
+	for _, d := range append(slices.Clone(s.Days), s.Columns...) {
+		sum[d.Day] += d.Bytes
+	}
+	days := slices.Sorted(maps.Keys(sum))
+	days = days[:max(0, len(days)-1)]
 	days = days[max(0, len(days)-most):]
 	if len(days) == 0 {
 		return 0, false
 	}
 	var sizes []uint64
 	for _, d := range days {
-		sizes = append(sizes, d.Bytes)
+		sizes = append(sizes, sum[d])
 	}
 	slices.Sort(sizes)
 	return sizes[len(sizes)/2], true

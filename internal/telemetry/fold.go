@@ -104,10 +104,15 @@ func (t *Telemetry) fold(ctx context.Context, thing twin.ThingName) (int, error)
 	if err != nil || g.rows == 0 {
 		return 0, err
 	}
-	f := folder{store: t.store, thing: thing, fold: store.SampleFold{Thing: thing, Through: g.through}}
+	f := folder{
+		store: t.store, thing: thing, fold: store.SampleFold{Thing: thing, Through: g.through},
+		expired: make(map[twin.Time]bool),
+	}
 	if err := f.infos(ctx, g); err != nil {
 		return 0, err
 	}
+	arrived := g.numbers[arrivals]
+	delete(g.numbers, arrivals)
 	for of, list := range g.numbers {
 		if err := f.numbers(ctx, of, numbers.inOrder(list)); err != nil {
 			return 0, fmt.Errorf("fold %s of %s: %w", of.Metric, thing, err)
@@ -117,6 +122,9 @@ func (t *Telemetry) fold(ctx context.Context, thing twin.ThingName) (int, error)
 		if err := f.states(ctx, of, states.inOrder(list)); err != nil {
 			return 0, fmt.Errorf("fold %s of %s: %w", of.Metric, thing, err)
 		}
+	}
+	if err := f.arrivals(ctx, numbers.inOrder(arrived)); err != nil {
+		return 0, fmt.Errorf("fold the arrivals of %s: %w", thing, err)
 	}
 	l := t.locks.of(thing)
 	l.Lock()
@@ -132,6 +140,8 @@ type folder struct {
 	store store.SampleReader
 	thing twin.ThingName
 	fold  store.SampleFold
+	// expired are days whose samples are no longer there.
+	expired map[twin.Time]bool
 }
 
 // infos adds what has come to what is kept of each series.
@@ -170,8 +180,7 @@ func (f *folder) numbers(ctx context.Context, of store.Series, list []series.Poi
 	rollups := rollupFold{store: f.store, thing: f.thing, of: of, days: make(map[twin.Time][]series.Rollup)}
 	err := eachDay(&numbers, list, func(start twin.Time, fresh []series.Point) error {
 		d, err := foldOne(ctx, f, &numbers, of, start, fresh)
-		if err != nil || of == arrivals {
-			f.fold.Columns = append(f.fold.Columns, d.columns...)
+		if err != nil {
 			return err
 		}
 		if d.chunks == 0 {
@@ -180,6 +189,7 @@ func (f *folder) numbers(ctx context.Context, of store.Series, list []series.Poi
 				return err
 			}
 			if len(hours) > 0 {
+				f.expired[start] = true
 				return rollups.include(ctx, fresh)
 			}
 		}
@@ -188,6 +198,17 @@ func (f *folder) numbers(ctx context.Context, of store.Series, list []series.Poi
 	})
 	f.fold.Columns = append(f.fold.Columns, rollups.done()...)
 	return err
+}
+
+func (f *folder) arrivals(ctx context.Context, list []series.Point) error {
+	return eachDay(&numbers, list, func(start twin.Time, fresh []series.Point) error {
+		if f.expired[start] {
+			return nil
+		}
+		d, err := foldOne(ctx, f, &numbers, arrivals, start, fresh)
+		f.fold.Columns = append(f.fold.Columns, d.columns...)
+		return err
+	})
 }
 
 func (f *folder) states(ctx context.Context, of store.Series, list []series.State) error {

@@ -53,6 +53,7 @@ type Telemetry struct {
 	pending pending
 	folding sync.Mutex // held by the one fold that runs
 	stop    context.CancelFunc
+	trimmed map[trimKey]int
 
 	ready chan struct{} // holds a token when there may be something to write
 	mu    sync.Mutex

@@ -25,6 +25,49 @@ type StorageReport struct {
 	Full      *time.Time       `json:"fullAt"`
 	Why       string           `json:"why,omitempty"`
 	Retention StorageRetention `json:"retention"`
+	Budget    *StorageBudget   `json:"budget,omitempty"`
+}
+
+// StorageStepsMax is how many days are named that go when the budget is reached.
+const StorageStepsMax = 10
+
+// StorageBudget is how much the data may take, and what goes when there is more.
+type StorageBudget struct {
+	Bytes uint64 `json:"bytes"`
+	// Reached is when the budget is reached at the growth there is, null if that cannot
+	// be told; Why then says why.
+	Reached *time.Time `json:"reachedAt"`
+	Why     string     `json:"why,omitempty"`
+	// Next are the days that go first, in order.
+	Next []StorageStep `json:"next"`
+}
+
+// StorageStep is a day of which the samples, or all events, go.
+type StorageStep struct {
+	Kind  string `json:"kind"` // telemetry, history
+	Day   string `json:"day"`
+	Bytes uint64 `json:"bytes"`
+}
+
+// Forecast fills in when the budget is reached. growth is in bytes a day.
+func (b *StorageBudget) Forecast(now time.Time, used uint64, growth *uint64) {
+	switch {
+	case used >= b.Bytes:
+		b.Why = "it is reached: the oldest days go"
+	case growth == nil:
+		b.Why = "not enough data: there is no whole day yet"
+	case *growth == 0:
+		b.Why = "the data does not grow"
+	default:
+		const yearsMax = 100
+		days := (b.Bytes - used) / *growth
+		if days > yearsMax*365 {
+			b.Why = fmt.Sprintf("not within %d years", yearsMax)
+			return
+		}
+		at := now.AddDate(0, 0, int(days)).UTC().Truncate(24 * time.Hour)
+		b.Reached = &at
+	}
 }
 
 // StorageKind is what one kind of data takes.
@@ -49,6 +92,11 @@ type StorageThing struct {
 type StorageRetention struct {
 	History string `json:"history"`
 	Events  string `json:"events"`
+	// Telemetry is about samples, Rollups about what they come to in a minute, an hour
+	// and a day; Metrics have ages of their own.
+	Telemetry string   `json:"telemetry"`
+	Rollups   string   `json:"rollups"`
+	Metrics   []string `json:"metrics,omitempty"`
 	// Models that have, or once had, ages of their own.
 	Models []StorageModel `json:"models,omitempty"`
 }

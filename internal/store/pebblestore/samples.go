@@ -229,17 +229,6 @@ func blockAt(iter *pebble.Iterator) (rowBlock, error) {
 	return block, nil
 }
 
-// DropColumns implements [store.SampleWriter].
-func (s *Store) DropColumns(ctx context.Context, class store.SampleClass, before uint32) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.exit()
-	batch := s.db.NewBatch()
-	must(batch.DeleteRange([]byte{keyColumn, byte(class)}, appendColumnDay(nil, class, before), nil))
-	return s.applyUnsynced(batch, "drop telemetry")
-}
-
 func (s *Store) applyUnsynced(batch *pebble.Batch, what string) error {
 	if err := s.db.Apply(batch, pebble.NoSync); err != nil {
 		s.fence.trip(fmt.Errorf("%s: %w", what, err))

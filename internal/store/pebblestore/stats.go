@@ -56,6 +56,9 @@ func (s *Store) Stats(ctx context.Context, largest int) (st store.Stats, err err
 	if err := s.dayStats(&st); err != nil {
 		return st, err
 	}
+	if err := s.columnStats(&st); err != nil {
+		return st, err
+	}
 	return st, s.largest(ctx, &st, largest)
 }
 
@@ -107,6 +110,22 @@ func (s *Store) dayStats(st *store.Stats) error {
 	}
 	slices.SortFunc(st.Days, func(a, b store.DayStats) int { return cmp.Compare(a.Day, b.Day) })
 	return nil
+}
+
+// columnStats measures the days of telemetry. Rollups of days lie at the end of their
+// month, which may not have come yet.
+func (s *Store) columnStats(st *store.Stats) (err error) {
+	if st.Columns, err = s.columnDays(store.ClassSamples); err != nil || len(st.Columns) == 0 {
+		return err
+	}
+	newest := st.Columns[len(st.Columns)-1].Day
+	rollups, err := s.columnDays(store.ClassRollups)
+	for _, d := range rollups {
+		if d.Day <= newest {
+			st.Columns = append(st.Columns, d)
+		}
+	}
+	return err
 }
 
 // largest goes through all heads.

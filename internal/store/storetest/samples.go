@@ -46,7 +46,15 @@ var sampleSeries = []store.Series{
 func sampleWork(rng *rand.Rand, ref *store.Memory) func(store.Samples) error {
 	thing := sampleThings[rng.IntN(len(sampleThings))]
 	at := start + twin.Time(rng.Int64N(3*24*3600*1000))
-	switch rng.IntN(10) {
+	switch rng.IntN(11) {
+	case 10:
+		class, day, odd := store.SampleClass(rng.IntN(2)), at.Day(), rng.IntN(3)
+		return func(s store.Samples) error {
+			_, err := s.TrimColumns(context.Background(), class, day, func(thing twin.ThingName, of store.Series) bool {
+				return (len(thing)+len(of.Metric)+int(of.Type))%3 == odd
+			})
+			return err
+		}
 	case 0:
 		class, before := store.SampleClass(rng.IntN(2)), (start + twin.Time(rng.Int64N(2*24*3600*1000))).Day()
 		return func(s store.Samples) error { return s.DropColumns(context.Background(), class, before) }
@@ -88,6 +96,7 @@ type SampleContents struct {
 	Rows    map[twin.ThingName][]store.SampleRow
 	Columns map[string][]store.Column
 	Series  map[twin.ThingName][]store.SeriesInfo
+	Days    map[store.SampleClass][]uint32 // with columns
 }
 
 func dumpSamples(t *testing.T, s store.Samples, paged bool) *SampleContents {
@@ -111,6 +120,14 @@ func dumpSamples(t *testing.T, s store.Samples, paged bool) *SampleContents {
 		}
 		c.Things = append(c.Things, things...)
 		after = things[len(things)-1]
+	}
+	c.Days = map[store.SampleClass][]uint32{}
+	for _, class := range []store.SampleClass{store.ClassSamples, store.ClassRollups} {
+		days, err := s.ColumnDays(t.Context(), class)
+		must(err)
+		for _, d := range days {
+			c.Days[class] = append(c.Days[class], d.Day)
+		}
 	}
 	for _, thing := range sampleThings {
 		for after := store.RowNumber(0); ; {
