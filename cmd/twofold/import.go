@@ -106,7 +106,7 @@ func (e *stoppedError) Error() string { return e.err.Error() }
 func (im *importer) take(fe proof.FileEvent) error {
 	if wrong := fe.Err; wrong != nil {
 		im.fail(fe.Line, wrong.Error())
-		return nil //nolint:nilerr // the line is told of, the next ones are taken
+		return nil // the next ones are taken
 	}
 	if im.at == nil || im.at.thing != fe.Event.Thing {
 		im.leave()

@@ -29,7 +29,7 @@ type fleet struct {
 	t      *testing.T
 	rng    *rand.Rand
 	now    twin.Time
-	clock  atomic.Int64 // the same, for the engines
+	clock  atomic.Int64  // the same, for the engines
 	stores []store.Store // the reference first
 	engine []*engine.Engine
 	groups map[string]store.Group

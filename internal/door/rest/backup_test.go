@@ -54,7 +54,9 @@ func TestBackup_refused(t *testing.T) {
 	for kind, status := range map[twin.ErrorKind]int{
 		twin.KindConflict: http.StatusConflict, twin.KindFull: http.StatusInsufficientStorage, twin.KindUnavailable: http.StatusServiceUnavailable,
 	} {
-		w.backup = func(context.Context, io.Writer) error { return twin.NewError(kind, "a backup is being written already") }
+		w.backup = func(context.Context, io.Writer) error {
+			return twin.NewError(kind, "a backup is being written already")
+		}
 		res := w.call("GET", "/api/v1/backup", "")
 		if res.Code != status || res.Header().Get("Content-Type") != "application/problem+json" || !strings.Contains(res.Body.String(), "being written already") {
 			t.Errorf("%v: %d %s", kind, res.Code, res.Body)
@@ -72,7 +74,7 @@ func TestBackup_cutShort(t *testing.T) {
 		return errors.New("input/output error")
 	}
 	defer func() {
-		if r := recover(); r != http.ErrAbortHandler { //nolint:errorlint // it is that very value
+		if r := recover(); r != http.ErrAbortHandler {
 			t.Errorf("the handler ended with %v", r)
 		}
 		if !strings.Contains(w.log.String(), "input/output error") {
