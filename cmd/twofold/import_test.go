@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -390,5 +391,58 @@ func TestImport_refused(t *testing.T) {
 				t.Errorf("what came before the cut is not in: %s", out)
 			}
 		})
+	}
+}
+
+// A shadow that was itself mirrored from a cloud, some of its documents late and one made
+// anew there, has the same past at every instant.
+func TestImport_mirrored(t *testing.T) {
+	dir := t.TempDir()
+	a := newSite(t, filepath.Join(dir, "a"))
+	start := time.Now().Add(-100 * time.Hour).Truncate(time.Second)
+	document := func(version int, after time.Duration, previous string) json.RawMessage {
+		at := start.Add(after).Unix()
+		state := func(v int) string {
+			return fmt.Sprintf(`{"state":{"reported":{"n":%d}},"metadata":{"reported":{"n":{"timestamp":%d}}},"version":%d}`, v*10, at, v)
+		}
+		if previous == "" {
+			previous = "null"
+		}
+		return json.RawMessage(fmt.Sprintf(`{"previous":%s,"current":%s,"timestamp":%d,"thing":"cloud-1"}`, previous, state(version), at))
+	}
+	for _, d := range []json.RawMessage{
+		document(1, 0, ""), document(2, 10*time.Minute, ""), document(5, 50*time.Minute, ""), document(3, 20*time.Minute, ""),
+		document(4, 40*time.Minute, ""), document(1, 60*time.Hour, ""), document(2, 61*time.Hour, ""),
+	} {
+		res, err := a.c.IngestDocuments(t.Context(), twin.ShadowKey{}, []json.RawMessage{d})
+		if err != nil || res[0].Result == client.IngestFailed {
+			t.Fatalf("%+v, %v", res, err)
+		}
+	}
+	view := func(s *site) map[string]string {
+		v := map[string]string{"now": s.shadow(twin.ShadowKey{Thing: "cloud-1"})}
+		for after := time.Duration(0); after < 62*time.Hour; after += 5*time.Minute + time.Second {
+			tw, err := s.c.PastTwin(t.Context(), "cloud-1", "", start.Add(after), 0)
+			if err != nil {
+				t.Fatalf("after %s: %v", after, err)
+			}
+			v[after.String()] = fmt.Sprint(tw.Version, string(tw.CurrentState))
+		}
+		return v
+	}
+	want := view(a)
+	a.stop()
+	file := filepath.Join(dir, "twins.ndjson")
+	if _, _, err := command("export", file, "--data", a.data); err != nil {
+		t.Fatal(err)
+	}
+	b := newSite(t, filepath.Join(dir, "b"))
+	for range 2 {
+		if out, errs, err := command("import", file, "--server", b.url); err != nil || !strings.Contains(out, " 7 states: ") {
+			t.Fatalf("%s%s%v", out, errs, err)
+		}
+		if d := cmp.Diff(want, view(b)); d != "" {
+			t.Fatalf("(-exported +imported):\n%s", d)
+		}
 	}
 }
