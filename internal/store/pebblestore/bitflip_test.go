@@ -73,6 +73,9 @@ func threeDays(t *testing.T, rng *rand.Rand) (*vfs.MemFS, past) {
 			if i == 1 {
 				ms[i] = logged(w)
 			}
+			if g%3 == 0 { // its things are read over two retention groups
+				ms[i].Class = store.ClassOf(2, ms[i].Class.Kind())
+			}
 			w.Accept(ms[i])
 		}
 		ms[0].Records = []twin.RecordWrite{{Kind: 1, Key: fmt.Sprint(rng.IntN(40)), Value: fmt.Append(nil, "value ", g)}}
