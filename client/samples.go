@@ -23,6 +23,10 @@ type SamplesQuery struct {
 }
 
 func (q *SamplesQuery) path(thing twin.ThingName) string {
+	return twinPath(thing, "/series", "") + "?" + q.values().Encode()
+}
+
+func (q *SamplesQuery) values() url.Values {
 	v := url.Values{"metric": q.Metrics}
 	setTime(v, "from", q.From)
 	setTime(v, "to", q.To)
@@ -38,7 +42,7 @@ func (q *SamplesQuery) path(thing twin.ThingName) string {
 	if q.Points > 0 {
 		v.Set("points", strconv.Itoa(q.Points))
 	}
-	return twinPath(thing, "/series", "") + "?" + v.Encode()
+	return v
 }
 
 // Samples is telemetry in columns.
@@ -57,6 +61,7 @@ type Samples struct {
 // time. With windows there are no values, but the figures of the window that starts
 // then, those that were asked for; nil is what is too great for a number, or not there.
 type MetricSeries struct {
+	DeviceID twin.ThingName    `json:"deviceId"` // of FleetSamples
 	Metric   string            `json:"metric"`
 	Type     string            `json:"type"`   // number, boolean, string
 	State    json.RawMessage   `json:"state"`  // that Duration is of
@@ -101,14 +106,25 @@ func (c *Client) Samples(ctx context.Context, thing twin.ThingName, q SamplesQue
 	return s, err
 }
 
-// SamplesTable reads telemetry of a thing as CSV. more says that the table is not at
-// its end.
-func (c *Client) SamplesTable(ctx context.Context, thing twin.ThingName, q SamplesQuery) (table []byte, more bool, err error) {
-	a, err := c.do(ctx, http.MethodGet, q.path(thing), http.Header{"Accept": {string(CSV)}}, nil)
+// SamplesAs reads telemetry of a thing in a format. more says that it is not at its end.
+func (c *Client) SamplesAs(ctx context.Context, thing twin.ThingName, q SamplesQuery, f TelemetryFormat) (b []byte, more bool, err error) {
+	a, err := c.do(ctx, http.MethodGet, q.path(thing), http.Header{"Accept": {string(f)}}, nil)
 	if err != nil {
 		return nil, false, err
 	}
 	return a.body, a.header.Get("Link") != "", nil
+}
+
+// FleetSamples reads the same metrics of several things.
+func (c *Client) FleetSamples(ctx context.Context, things []twin.ThingName, q SamplesQuery) (*Samples, error) {
+	v := q.values()
+	for _, thing := range things {
+		v.Add("thing", string(thing))
+	}
+	s := &Samples{}
+	raw, err := c.readInto(ctx, "/api/v1/series?"+v.Encode(), s)
+	s.Raw = raw
+	return s, err
 }
 
 // Metrics is what a thing measures.

@@ -44,6 +44,8 @@ type TelemetryFormat string
 const (
 	NDJSON TelemetryFormat = "application/x-ndjson"
 	CSV    TelemetryFormat = "text/csv"
+	// Parquet is for reading only.
+	Parquet TelemetryFormat = "application/vnd.apache.parquet"
 )
 
 // SendTelemetryLines adds samples of many things in one request. Lines that are wrong

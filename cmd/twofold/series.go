@@ -16,6 +16,8 @@ import (
 
 const seriesLimitDefault = 1000
 
+var seriesFormats = map[string]client.TelemetryFormat{"csv": client.CSV, "ndjson": client.NDJSON, "parquet": client.Parquet}
+
 func newSeries() *cobra.Command {
 	r, w := &remote{}, &window{}
 	q := client.SamplesQuery{}
@@ -71,14 +73,14 @@ func newSeries() *cobra.Command {
 	f.IntVar(&q.Points, "points", 0, "as a chart of so `many` columns of pixels")
 	f.BoolVar(&spark, "spark", false, "draw the numbers in one line")
 	r.addServer(cmd)
-	r.addOutput(cmd, "table", "csv", "json")
+	r.addOutput(cmd, "table", "csv", "json", "ndjson", "parquet")
 	return cmd
 }
 
 // metrics lists what a thing measures.
 func (r *remote) metrics(cmd *cobra.Command, c *client.Client, thing twin.ThingName) error {
-	if r.output == "csv" {
-		return &usageError{errors.New("csv needs a metric")}
+	if seriesFormats[r.output] != "" {
+		return &usageError{fmt.Errorf("%s needs a metric", r.output)}
 	}
 	list, err := c.Metrics(cmd.Context(), thing)
 	if err != nil {
@@ -107,8 +109,8 @@ func (r *remote) metrics(cmd *cobra.Command, c *client.Client, thing twin.ThingN
 // samples shows metrics.
 func (r *remote) samples(cmd *cobra.Command, c *client.Client, thing twin.ThingName, q client.SamplesQuery) error {
 	out, note := cmd.OutOrStdout(), cmd.ErrOrStderr()
-	if r.output == "csv" {
-		table, more, err := c.SamplesTable(cmd.Context(), thing, q)
+	if f := seriesFormats[r.output]; f != "" {
+		table, more, err := c.SamplesAs(cmd.Context(), thing, q, f)
 		if err != nil {
 			return explain(err)
 		}

@@ -224,6 +224,7 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"GET", "/api/v1/twins/pump-7/events", ""},
 		{"GET", "/api/v1/twins/pump-7/diff?from=v1", ""},
 		{"GET", "/api/v1/twins/pump-7/series?path=reported.temperature", ""},
+		{"GET", "/api/v1/series?thing=pump-7&metric=t", ""},
 		{"GET", "/api/v1/twins/pump-7/metrics", ""},
 		{"GET", "/api/v1/history?model=pump", ""},
 		{"POST", "/api/v1/twins/pump-7/commands", `{"id":"c1","name":"flush","parameters":{"seconds":30},"expiresIn":"10m"}`},

@@ -68,15 +68,7 @@ func (d *door) routes() []route {
 			body: newEvent{}, answer: eventDocument{}, status: http.StatusCreated, handler: d.postEvent,
 		})
 	}
-	if d.opts.Commands != nil {
-		list = append(list, d.commandRoutes()...)
-	}
-	if d.opts.Jobs != nil {
-		list = append(list, d.jobRoutes()...)
-	}
-	if d.opts.Artifacts != nil {
-		list = append(list, d.artifactRoutes()...)
-	}
+	list = d.addDeviceRoutes(list)
 	if d.opts.Mirror != nil {
 		list = append(list, d.ingestRoutes()...)
 	}
@@ -99,6 +91,20 @@ func (d *door) routes() []route {
 	return d.addSampleRoutes(list)
 }
 
+// addDeviceRoutes adds what is sent to devices.
+func (d *door) addDeviceRoutes(list []route) []route {
+	if d.opts.Commands != nil {
+		list = append(list, d.commandRoutes()...)
+	}
+	if d.opts.Jobs != nil {
+		list = append(list, d.jobRoutes()...)
+	}
+	if d.opts.Artifacts != nil {
+		list = append(list, d.artifactRoutes()...)
+	}
+	return list
+}
+
 // addSampleRoutes lets series be of metrics too, if samples can be read.
 func (d *door) addSampleRoutes(list []route) []route {
 	if d.opts.Samples == nil {
@@ -107,12 +113,16 @@ func (d *door) addSampleRoutes(list []route) []route {
 	for i := range list {
 		if list[i].name == "getSeries" {
 			list[i].query = append(list[i].query, "metric", "window", "fn", "points")
-			list[i].types = []string{typeJSON, typeCSV}
+			list[i].types = seriesTypes
 		}
 	}
 	return append(list, route{
 		method: "GET", path: "/api/v1/twins/{id}/metrics", name: "listMetrics", summary: "List the metrics of the telemetry of a thing, with their last values",
 		answer: metricList{}, handler: d.listMetrics,
+	}, route{
+		method: "GET", path: "/api/v1/series", name: "getFleetSeries", summary: "Read metrics of several things: points, figures of windows, or a chart",
+		query: []string{"thing", "metric", "from", "to", "limit", "window", "fn", "points"}, types: seriesTypes,
+		answer: fleetSeriesDocument{}, handler: d.getFleetSamples,
 	})
 }
 

@@ -26,27 +26,38 @@ const (
 // metricSeries is one metric of one type in columns: the n-th value is of the n-th time.
 // With windows the times are their starts, and there is a column for each figure.
 type metricSeries struct {
-	Metric twin.MetricName   `json:"metric"`
-	Type   string            `json:"type"`            // number, boolean, string
-	State  json.RawMessage   `json:"state,omitempty"` // that the durations are of
-	Before *samplePoint      `json:"before,omitempty"`
-	Times  []string          `json:"times"`
-	Values []json.RawMessage `json:"values,omitzero"`
-	Count  []int             `json:"count,omitzero"`
-	Min    []*json.Number    `json:"min,omitzero"`
-	Max    []*json.Number    `json:"max,omitzero"`
-	Avg    []*json.Number    `json:"avg,omitzero"` // null: the numbers are too great to add
-	Sum    []*json.Number    `json:"sum,omitzero"`
-	First  []*json.Number    `json:"first,omitzero"`
-	Last   []*json.Number    `json:"last,omitzero"`
-	TWA    []*json.Number    `json:"twa,omitzero"`
-	Delta  []*json.Number    `json:"delta,omitzero"`
-	Rate   []*json.Number    `json:"rate,omitzero"`
-	P50    []*json.Number    `json:"p50,omitzero"`
-	P95    []*json.Number    `json:"p95,omitzero"`
-	P99    []*json.Number    `json:"p99,omitzero"`
+	DeviceID twin.ThingName    `json:"deviceId,omitempty"` // if several things are asked for
+	Metric   twin.MetricName   `json:"metric"`
+	Type     string            `json:"type"`            // number, boolean, string
+	State    json.RawMessage   `json:"state,omitempty"` // that the durations are of
+	Before   *samplePoint      `json:"before,omitempty"`
+	Times    []string          `json:"times"`
+	Values   []json.RawMessage `json:"values,omitzero"`
+	Count    []int             `json:"count,omitzero"`
+	Min      []*json.Number    `json:"min,omitzero"`
+	Max      []*json.Number    `json:"max,omitzero"`
+	Avg      []*json.Number    `json:"avg,omitzero"` // null: the numbers are too great to add
+	Sum      []*json.Number    `json:"sum,omitzero"`
+	First    []*json.Number    `json:"first,omitzero"`
+	Last     []*json.Number    `json:"last,omitzero"`
+	TWA      []*json.Number    `json:"twa,omitzero"`
+	Delta    []*json.Number    `json:"delta,omitzero"`
+	Rate     []*json.Number    `json:"rate,omitzero"`
+	P50      []*json.Number    `json:"p50,omitzero"`
+	P95      []*json.Number    `json:"p95,omitzero"`
+	P99      []*json.Number    `json:"p99,omitzero"`
 	// Duration is in seconds.
 	Duration []*json.Number `json:"duration,omitzero"`
+}
+
+// fleetSeriesDocument is metrics of several things.
+type fleetSeriesDocument struct {
+	From     string         `json:"from"`
+	To       string         `json:"to"`
+	Until    string         `json:"until"` // how far the series go; if before to, go on from here
+	Complete bool           `json:"complete"`
+	Window   string         `json:"window,omitempty"` // of a chart: what a column of it has
+	Series   []metricSeries `json:"series"`
 }
 
 // samplePoint is the sample before a window.
@@ -92,36 +103,88 @@ func (d *door) listMetrics(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, doc)
 }
 
-// getSamples answers with metrics over a window. Of several metrics all end where the
-// first of them ends, so that one can go on from there with all.
+// getSamples answers with metrics of a thing over a window.
 func (d *door) getSamples(w http.ResponseWriter, r *http.Request) error {
 	key, err := keyOf(r)
 	if err != nil {
 		return err
 	}
-	a, metrics, err := d.samplesQuery(r, key.Thing)
-	if err != nil {
-		return err
+	p := d.params(r)
+	a, metrics := d.samplesQuery(p)
+	if p.err != nil {
+		return p.err
 	}
+	a.doc.DeviceID = key.Thing
+	return a.answer(w, r, []twin.ThingName{key.Thing}, metrics)
+}
+
+// The most things of one request, and the most points, or windows, of its answer.
+const (
+	seriesThingsMax = 100
+	seriesPointsMax = 200_000
+)
+
+// getFleetSamples answers with metrics of several things over a window.
+func (d *door) getFleetSamples(w http.ResponseWriter, r *http.Request) error {
+	p := d.params(r)
+	a, metrics := d.samplesQuery(p)
+	var things []twin.ThingName
+	for _, text := range p.values["thing"] {
+		thing := twin.ThingName(text)
+		if !thing.Valid() {
+			p.bad("thing", "thing: %.40q is no name of a thing", text)
+		}
+		if !slices.Contains(things, thing) {
+			things = append(things, thing)
+		}
+	}
+	if len(things) == 0 || len(things) > seriesThingsMax {
+		p.bad("thing", "thing: %d of them, give 1 to %d", len(things), seriesThingsMax)
+	}
+	if len(metrics) == 0 {
+		p.bad("metric", "metric: give one or more, such as metric=temperature")
+	}
+	if p.err != nil {
+		return p.err
+	}
+	if most := seriesPointsMax / (len(things) * len(metrics)); a.query.Limit > most {
+		if p.values.Has("limit") {
+			p.bad("limit", "limit: %d for each of %d metrics of %d things are over %d", a.query.Limit, len(metrics), len(things), seriesPointsMax)
+			return p.err
+		}
+		a.query.Limit = most
+	}
+	a.fleet = true
+	return a.answer(w, r, things, metrics)
+}
+
+// answer reads all metrics of all things. All end where the first of them ends, so that
+// one can go on from there with all.
+func (a *samplesAnswer) answer(w http.ResponseWriter, r *http.Request, things []twin.ThingName, metrics []twin.MetricName) error {
 	q := a.query
 	until := q.To
 	for range 2 {
 		// The second time no metric goes further than the others.
 		a.query.To, a.doc.Series = until, []metricSeries{}
-		for _, m := range metrics {
-			a.query.Metric = m
-			end, err := a.add(r.Context())
-			if err != nil {
-				return pastError(err)
+		for _, a.query.Thing = range things {
+			for _, a.query.Metric = range metrics {
+				end, err := a.add(r.Context())
+				if err != nil {
+					return pastError(err)
+				}
+				until = min(until, end)
 			}
-			until = min(until, end)
 		}
 		if until == a.query.To {
 			break
 		}
 	}
 	a.doc.From, a.doc.To, a.doc.Until, a.doc.Complete = timeText(q.From), timeText(q.To), timeText(until), until == q.To
-	if !strings.Contains(r.Header.Get("Accept"), typeCSV) {
+	form := seriesForm(r.Header.Get("Accept"))
+	switch {
+	case form == typeJSON && a.fleet:
+		return writeJSON(w, fleetSeriesDocument{a.doc.From, a.doc.To, a.doc.Until, a.doc.Complete, a.doc.Window, a.doc.Series})
+	case form == typeJSON:
 		return writeJSON(w, a.doc)
 	}
 	if !a.doc.Complete {
@@ -130,12 +193,33 @@ func (d *door) getSamples(w http.ResponseWriter, r *http.Request) error {
 		next.Set("to", a.doc.To)
 		w.Header().Set("Link", "<"+r.URL.EscapedPath()+"?"+next.Encode()+`>; rel="next"`)
 	}
-	return a.writeCSV(w)
+	switch form {
+	case typeCSV:
+		return a.writeCSV(w)
+	case typeNDJSON:
+		return a.writeNDJSON(w)
+	}
+	return a.writeParquet(w)
 }
 
-func (d *door) samplesQuery(r *http.Request, thing twin.ThingName) (*samplesAnswer, []twin.MetricName, error) {
-	p := d.params(r)
-	q := telemetry.Query{Thing: thing, Limit: p.limit(telemetry.PointsMax), Window: p.windowLen()}
+// typeParquet is the media type of Apache Parquet.
+const typeParquet = "application/vnd.apache.parquet"
+
+// seriesTypes are the forms of an answer.
+var seriesTypes = []string{typeJSON, typeCSV, typeNDJSON, typeParquet}
+
+// seriesForm chooses a form.
+func seriesForm(accept string) string {
+	for _, form := range seriesTypes[1:] {
+		if strings.Contains(accept, form) {
+			return form
+		}
+	}
+	return typeJSON
+}
+
+func (d *door) samplesQuery(p *params) (*samplesAnswer, []twin.MetricName) {
+	q := telemetry.Query{Limit: p.limit(telemetry.PointsMax), Window: p.windowLen()}
 	q.From, q.To = p.window()
 	if q.Limit == 0 {
 		q.Limit = telemetry.PointsMax
@@ -150,10 +234,9 @@ func (d *door) samplesQuery(r *http.Request, thing twin.ThingName) (*samplesAnsw
 	if q.From > q.To {
 		p.bad("from", "from: %s is after to: %s", timeText(q.From), timeText(q.To))
 	}
-	a := &samplesAnswer{reader: d.opts.Samples, query: q, now: now - 1, doc: seriesDocument{DeviceID: thing, Complete: true}}
+	a := &samplesAnswer{reader: d.opts.Samples, query: q, now: now - 1, doc: seriesDocument{Complete: true}}
 	p.figures(a)
-	metrics := p.metrics()
-	return a, metrics, p.err
+	return a, p.metrics()
 }
 
 // figures reads what is asked of windows, or of a chart.

@@ -1,13 +1,9 @@
 package rest
 
 import (
-	"bytes"
 	"context"
-	"encoding/csv"
 	"encoding/json"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/twofold-iot/twofold/internal/telemetry"
@@ -90,6 +86,7 @@ type samplesAnswer struct {
 	now     twin.Time // the states of today hold until then
 	figures []string  // of windows
 	chart   bool
+	fleet   bool // of several things
 	doc     seriesDocument
 }
 
@@ -119,6 +116,13 @@ func (a *samplesAnswer) add(ctx context.Context) (twin.Time, error) {
 	return p.Until, nil
 }
 
+func (a *samplesAnswer) put(s metricSeries) {
+	if a.fleet {
+		s.DeviceID = a.query.Thing
+	}
+	a.doc.Series = append(a.doc.Series, s)
+}
+
 // addPoints adds a series of points, if there is one.
 func (a *samplesAnswer) addPoints(kind twin.ValueType, before *telemetry.Point, points []telemetry.Point) error {
 	if before == nil && len(points) == 0 {
@@ -139,7 +143,7 @@ func (a *samplesAnswer) addPoints(kind twin.ValueType, before *telemetry.Point, 
 		}
 		s.Times, s.Values = append(s.Times, timeText(x.Time)), append(s.Values, v)
 	}
-	a.doc.Series = append(a.doc.Series, s)
+	a.put(s)
 	return nil
 }
 
@@ -212,7 +216,7 @@ func (a *samplesAnswer) addWindows(ctx context.Context) (twin.Time, error) {
 			}
 		}
 	}
-	a.doc.Series = append(a.doc.Series, s)
+	a.put(s)
 	return min(until, res.Until), nil
 }
 
@@ -241,80 +245,8 @@ func (a *samplesAnswer) addStays(ctx context.Context) (twin.Time, error) {
 			s.Times, s.Duration = append(s.Times, startText(stay.Start)), append(s.Duration, finite(float64(stay.Held)/1000))
 		}
 		for _, state := range order {
-			a.doc.Series = append(a.doc.Series, *series[state])
+			a.put(*series[state])
 		}
 	}
 	return until, nil
-}
-
-// writeCSV writes a line per point or window (RFC 4180).
-func (a *samplesAnswer) writeCSV(w http.ResponseWriter) error {
-	var b bytes.Buffer
-	table := csv.NewWriter(&b)
-	windows := a.query.Window > 0 && !a.chart
-	head := []string{"time", "metric", "type", "value"}
-	if windows {
-		head = []string{"time", "metric"}
-		for _, f := range figures {
-			if a.asks(f.name) {
-				head = append(head, f.name)
-			}
-		}
-		if a.asks(figureDuration) {
-			head = append(head, "state", figureDuration)
-		}
-	}
-	_ = table.Write(head) // a buffer never fails
-	for i := range a.doc.Series {
-		s := &a.doc.Series[i]
-		for n, at := range s.Times {
-			line := []string{at, cell(string(s.Metric))}
-			if windows {
-				line = a.csvFigures(line, s, n)
-			} else {
-				line = append(line, s.Type, s.csvValue(s.Values[n]))
-			}
-			_ = table.Write(line)
-		}
-	}
-	table.Flush()
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
-	_, _ = w.Write(b.Bytes()) // the client may be gone
-	return nil
-}
-
-func (a *samplesAnswer) csvFigures(line []string, s *metricSeries, n int) []string {
-	number := func(column []*json.Number) string {
-		if n >= len(column) || column[n] == nil {
-			return ""
-		}
-		return column[n].String()
-	}
-	for _, f := range figures {
-		switch {
-		case !a.asks(f.name):
-		case f.column != nil:
-			line = append(line, number(*f.column(s)))
-		case n < len(s.Count):
-			line = append(line, strconv.Itoa(s.Count[n]))
-		default:
-			line = append(line, "")
-		}
-	}
-	if !a.asks(figureDuration) {
-		return line
-	}
-	state := ""
-	if s.State != nil {
-		state = s.csvValue(s.State)
-	}
-	return append(line, state, number(s.Duration))
-}
-
-func (s *metricSeries) csvValue(v json.RawMessage) string {
-	var text string
-	if s.Type == twin.ValueText.String() && json.Unmarshal(v, &text) == nil {
-		return cell(text)
-	}
-	return string(v)
 }

@@ -1,9 +1,13 @@
 package rest_test
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
@@ -114,5 +118,73 @@ func TestSamples_invalid(t *testing.T) {
 		if res.Code != http.StatusBadRequest || !strings.Contains(res.Body.String(), `"parameter":"`+parameter+`"`) {
 			t.Errorf("%s: %d %s", query, res.Code, res.Body)
 		}
+	}
+}
+
+func TestSamples_severalThings(t *testing.T) {
+	w := newWorld(t)
+	w.measured(t)
+	const path = "/api/v1/series?thing=pump-7&thing=pump-8&metric=t"
+	got := w.ok(t, "GET", path+"&limit=1", "").Body.String()
+	if part := `"until":"2026-11-22T11:59:40.000Z","complete":false,"series":[{"deviceId":"pump-7","metric":"t","type":"number","times":["2026-11-22T11:59:30.000Z"],"values":[1]}]`; !strings.Contains(got, part) {
+		t.Errorf("got %s, want %s", got, part)
+	}
+	got = w.ok(t, "GET", path+"&window=1m&fn=max", "", "Accept: text/csv").Body.String()
+	if want := "time,thing,metric,max\n2026-11-22T11:59:00.000Z,pump-7,t,4\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for query, parameter := range map[string]string{
+		"metric=t": "thing", "thing=pump-7": "metric", "thing=a%20b&metric=t": "thing", "thing=a&thing=b&thing=c&metric=t&metric=u&metric=v&metric=w&metric=x&metric=y&metric=z&limit=10000": "limit",
+	} {
+		res := w.call("GET", "/api/v1/series?"+query, "")
+		if res.Code != http.StatusBadRequest || !strings.Contains(res.Body.String(), `"parameter":"`+parameter+`"`) {
+			t.Errorf("%s: %d %s", query, res.Code, res.Body)
+		}
+	}
+}
+
+func TestSamples_ndjson(t *testing.T) {
+	w := newWorld(t)
+	w.measured(t)
+	got := w.ok(t, "GET", seriesPath+"?metric=on&metric=t&limit=9", "", "Accept: application/x-ndjson").Body.String()
+	if line := `{"metric":"on","time":"2026-11-22T11:59:50.000Z","value":true}` + "\n"; !strings.HasPrefix(got, line) || strings.Count(got, "\n") != 5 {
+		t.Errorf("got %s", got)
+	}
+	got = w.ok(t, "GET", seriesPath+"?metric=on&window=1m&fn=count,duration", "", "Accept: application/x-ndjson").Body.String()
+	if want := `{"metric":"on","time":"2026-11-22T11:59:00.000Z","state":true,"figures":{"duration":10}}` + "\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestSamples_parquet(t *testing.T) {
+	w := newWorld(t)
+	w.measured(t)
+	type row struct {
+		Thing    string    `parquet:"thing"`
+		Metric   string    `parquet:"metric"`
+		Time     time.Time `parquet:"time,timestamp(millisecond)"`
+		Number   *float64  `parquet:"number,optional"`
+		Boolean  *bool     `parquet:"boolean,optional"`
+		Text     *string   `parquet:"text,optional"`
+		Max      *float64  `parquet:"max,optional"`
+		Duration *float64  `parquet:"duration,optional"`
+	}
+	read := func(query string) []row {
+		t.Helper()
+		b := w.ok(t, "GET", seriesPath+query, "", "Accept: application/vnd.apache.parquet").Body.Bytes()
+		rows, err := parquet.Read[row](bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	rows := read("?metric=t&metric=on")
+	if len(rows) != 5 || rows[0].Thing != "pump-7" || rows[0].Metric != "t" || *rows[0].Number != 1 || *rows[3].Text != "=broken" || !*rows[4].Boolean ||
+		!rows[0].Time.Equal(w.now.Add(-30*time.Second)) || rows[0].Max != nil || rows[4].Number != nil {
+		t.Errorf("got %+v", rows)
+	}
+	rows = read("?metric=t&metric=on&window=1m&fn=max,duration")
+	if len(rows) != 3 || *rows[0].Text != "=broken" || *rows[0].Duration != 5 || *rows[1].Max != 4 || !*rows[2].Boolean || *rows[2].Duration != 10 {
+		t.Errorf("got %+v", rows)
 	}
 }
