@@ -85,7 +85,7 @@ func TestLoad_faults(t *testing.T) {
 		}},
 		"out of range":    {"shadow: {depth_max: 99}\n", []string{"PATH:1: shadow.depth_max: 99 is not between 6 and 32"}},
 		"duration":        {"stop_timeout: 10\n", []string{`PATH:1: stop_timeout: "10" is not a duration such as 30s or 5m`}},
-		"bytes":           {"engine: {cache_bytes_max: lots}\n", []string{`PATH:1: engine.cache_bytes_max: "lots" is not a number of bytes such as 67108864 or 64MiB`}},
+		"bytes":           {"engine: {cache_bytes_max: lots}\n", []string{`PATH:1: engine.cache_bytes_max: "lots" is not a number of bytes such as 67108864, 64MiB or 20GB`}},
 		"no value":        {"data:\n", []string{"PATH:1: data has no value; leave the key out to keep the default"}},
 		"list for a text": {"data: [a, b]\n", []string{"PATH:1: data takes one value, not a list"}},
 		"duplicate":       {"data: a\ndata: b\n", []string{`PATH:2: mapping key "data" already defined at [1:1]`}},
@@ -108,7 +108,7 @@ func TestLoad_faults(t *testing.T) {
 		}},
 		"model": {"retention:\n  models:\n    pump: {history: soon, evts: 1y}\n    'a b': {events: 1d}\n", []string{
 			`PATH:3: retention.models.pump.history: "soon" is not a time to keep history, such as 90d, 1y or forever`,
-			"PATH:3: retention.models.pump.evts: of a model there are history and events, such as retention.models.pump.history",
+			"PATH:3: retention.models.pump.evts: of a model there are history, events, telemetry, rollups, such as retention.models.pump.history",
 			`PATH:4: retention.models.a b.events: "a b" is no name of a model: 1 to 64 characters of [a-zA-Z0-9:_-]`,
 		}},
 		"origin": {"http: {origins: [localhost]}\n", []string{`PATH:1: http.origins: "localhost" is not an origin such as http://localhost:3000`}},
