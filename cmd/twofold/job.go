@@ -208,19 +208,27 @@ func aboutJob(j *client.Job) string {
 
 // countsText names the counts that are not 0.
 func countsText(j *client.Job) string {
-	text := strconv.Itoa(j.Things) + " things"
+	var text strings.Builder
+	text.WriteString(strconv.Itoa(j.Things) + " things")
 	for _, part := range []struct {
 		n    int
 		name string
 	}{
-		{j.Counts.Waiting, "waiting"}, {j.Counts.Queued, "queued"}, {j.Counts.InProgress, "in progress"}, {j.Counts.Succeeded, "succeeded"},
-		{j.Counts.Failed, "failed"}, {j.Counts.TimedOut, "timed out"}, {j.Counts.Rejected, "rejected"}, {j.Counts.Removed, "removed"}, {j.Counts.Canceled, "canceled"},
+		{j.Counts.Waiting, "waiting"},
+		{j.Counts.Queued, "queued"},
+		{j.Counts.InProgress, "in progress"},
+		{j.Counts.Succeeded, "succeeded"},
+		{j.Counts.Failed, "failed"},
+		{j.Counts.TimedOut, "timed out"},
+		{j.Counts.Rejected, "rejected"},
+		{j.Counts.Removed, "removed"},
+		{j.Counts.Canceled, "canceled"},
 	} {
 		if part.n > 0 {
-			text += ", " + strconv.Itoa(part.n) + " " + part.name
+			text.WriteString(", " + strconv.Itoa(part.n) + " " + part.name)
 		}
 	}
-	return text
+	return text.String()
 }
 
 func newJobList() *cobra.Command {

@@ -310,7 +310,7 @@ func (s *Service) applyLocked(t *thing, e *execution, j *job, next *twin.JobExec
 	j.newest = max(j.newest, next.Queued)
 	switch {
 	case e == nil:
-		e = s.enterLocked(j, t, next)
+		s.enterLocked(j, t, next)
 		if j.State == twin.JobCanceled { // meanwhile
 			j.sweep = append(j.sweep, t.name)
 		}
@@ -327,14 +327,13 @@ func (s *Service) applyLocked(t *thing, e *execution, j *job, next *twin.JobExec
 }
 
 // enterLocked takes an execution among those that have not ended.
-func (s *Service) enterLocked(j *job, t *thing, c *twin.JobExecution) *execution {
+func (s *Service) enterLocked(j *job, t *thing, c *twin.JobExecution) {
 	e := &execution{JobExecution: *c, job: j, thing: t}
 	at, _ := slices.BinarySearchFunc(t.queue, c.Number, func(e *execution, n twin.Seq) int { return cmp.Compare(e.Number, n) })
 	t.queue = slices.Insert(t.queue, at, e)
 	j.open[t.name] = e
 	s.open++
 	s.times.add(e)
-	return e
 }
 
 func (s *Service) leaveLocked(e *execution) {

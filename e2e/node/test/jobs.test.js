@@ -3,6 +3,7 @@
 // jobs, @aws-sdk/client-iot-jobs-data-plane for devices over HTTP.
 
 import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import {
@@ -275,6 +276,38 @@ test('the control plane', async () => {
   await control.send(new DeleteJobCommand({ jobId: 'ctl-a', force: true }));
   await until('the job is gone', () => control.send(new DescribeJobCommand({ jobId: 'ctl-a' })).then(() => false, (err) => err.name === 'ResourceNotFoundException'), Boolean);
   assert.deepEqual((await control.send(new ListJobExecutionsForThingCommand({ thingName: 'ctl-1' }))).executionSummaries, []);
+});
+
+test('firmware by URL, with its hash', async () => {
+  const thingName = 'fw-thing';
+  await twin(thingName);
+  const firmware = randomBytes(700_000);
+  const sum = createHash('sha256').update(firmware).digest('hex');
+  const put = await fetch(`${server.http}/api/v1/artifacts/pump-3.bin?sha256=${sum}`, { method: 'PUT', body: firmware });
+  assert.equal(put.status, 201);
+  await create('fw-url', [thingName], { document: '{"version":"3.0","firmware":"${artifact:pump-3.bin}"}' });
+  await counts('fw-url', { Queued: 1 });
+  const start = await device.send(new data.StartNextPendingJobExecutionCommand({ thingName }));
+  const { firmware: file } = JSON.parse(start.execution.jobDocument);
+  assert.deepEqual([file.url, file.sha256, file.size], [`${server.http}/api/v1/artifacts/pump-3.bin`, sum, 700_000]);
+  await server.kill(); // in the middle of a download
+  await server.start();
+  const parts = [];
+  for (let at = 0; at < file.size; at += 300_000) {
+    const part = await fetch(file.url, { headers: { Range: `bytes=${at}-${Math.min(at + 300_000, file.size) - 1}` } });
+    assert.equal(part.status, 206);
+    parts.push(Buffer.from(await part.arrayBuffer()));
+  }
+  assert.equal(createHash('sha256').update(Buffer.concat(parts)).digest('hex'), file.sha256);
+  // A device that says it has other firmware has failed.
+  const done = await device.send(new data.UpdateJobExecutionCommand({
+    thingName, jobId: 'fw-url', status: 'SUCCEEDED', statusDetails: { sha256: '0'.repeat(64) }, includeJobExecutionState: true,
+  }));
+  assert.equal(done.executionState.status, 'FAILED');
+  const [last] = (await rest(`/api/v1/twins/${thingName}/events?kind=job`)).events;
+  assert.deepEqual([last.type, last.severity, last.message.startsWith('hash mismatch: the device has 0000')], ['failed', 'error', true]);
+  const { firmware: known } = await rest(`/api/v1/twins/${thingName}`);
+  assert.deepEqual([known.version, known.history[0].version, known.history[0].status], [undefined, '3.0', 'failed']);
 });
 
 test('a kill between two steps of a device', async () => {
