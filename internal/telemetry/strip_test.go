@@ -1,10 +1,12 @@
 package telemetry_test
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
+	"github.com/twofold-iot/twofold/internal/series"
 	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -72,5 +74,40 @@ func TestStrip_stays(t *testing.T) {
 	}
 	if got := (&telemetry.Strip{Until: 9}).Stays(0, 100, 10); len(got) > 0 {
 		t.Errorf("stays of nothing: %v", got)
+	}
+}
+
+// Means are those of one window over all of the time.
+func TestReader_means(t *testing.T) {
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		m := randomRows(rng, 1+rng.IntN(900))
+		r := stored(t, m, rng.IntN(len(m)+1))
+		end := m[len(m)-1].Time
+		from := twin.Time(rng.Int64N(int64(end) + 1))
+		to := from + twin.Time(rng.Int64N(int64(end)+1))
+		got, complete, err := r.Means(t.Context(), "a", from, to)
+		if err != nil || !complete {
+			t.Fatal(complete, err)
+		}
+		for _, metric := range []twin.MetricName{"t", "u"} {
+			all := series.Rollup{Start: from}
+			var before *series.Point
+			for _, p := range m.numbers(metric, 0, to) {
+				if p.Time < from {
+					before = &p
+				} else {
+					all.Add(p)
+				}
+			}
+			want, ok := all.TimeWeighted(before, to)
+			if from >= to {
+				ok = false
+			}
+			i := slices.IndexFunc(got, func(m telemetry.Mean) bool { return m.Metric == metric })
+			if ok != (i >= 0) || ok && math.Abs(got[i].Value-want) > 1e-6 {
+				t.Fatalf("seed %d, %s: %v, want %v, %v", seed, metric, got, want, ok)
+			}
+		}
 	}
 }

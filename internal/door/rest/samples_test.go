@@ -188,3 +188,14 @@ func TestSamples_parquet(t *testing.T) {
 		t.Errorf("got %+v", rows)
 	}
 }
+
+// The twin has the means of its metrics beside those of its attributes.
+func TestSamples_means(t *testing.T) {
+	w := newWorld(t)
+	w.pump(t)
+	w.measured(t)
+	got := w.ok(t, "GET", "/twins/pump-7?history=false", "").Body.String()
+	if !strings.Contains(got, `"avgT":2.5`) {
+		t.Errorf("got %s", got)
+	}
+}

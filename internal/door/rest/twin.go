@@ -1,13 +1,17 @@
 package rest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -199,8 +203,36 @@ func (d *door) addPast(r *http.Request, key twin.ShadowKey, p *params, doc *docu
 	connected := d.opts.Connected != nil && d.opts.Connected(key.Thing)
 	doc.Connected = &connected
 	doc.Why = map[string]string{}
+	if err := d.addMeans(r.Context(), key, p, &sum, doc.Why); err != nil {
+		return err
+	}
 	doc.Computed, err = computed(&sum, connected, doc.Why)
 	return err
+}
+
+// addMeans puts the means of the metrics of a thing beside those of its attributes. Of one
+// name that of the metric counts, which has more samples than the shadow has states.
+func (d *door) addMeans(ctx context.Context, key twin.ShadowKey, p *params, sum *history.Summary, why map[string]string) error {
+	if d.opts.Samples == nil || key.Shadow != "" {
+		return nil
+	}
+	means, complete, err := d.opts.Samples.Means(ctx, key.Thing, sum.From, min(sum.To, twin.TimeOf(p.now)+1))
+	if err != nil {
+		return pastError(err)
+	}
+	for _, m := range means {
+		a := history.Average{Name: string(m.Metric), Aggregate: history.Aggregate{Mean: m.Value}}
+		i, found := slices.BinarySearchFunc(sum.Averages, a.Name, func(x history.Average, name string) int { return strings.Compare(x.Name, name) })
+		if found {
+			sum.Averages[i] = a
+		} else {
+			sum.Averages = slices.Insert(sum.Averages, i, a)
+		}
+	}
+	if !complete {
+		why["metrics"] = "the thing has more than " + strconv.Itoa(telemetry.MeansMax) + " metrics: the first by name have averages here, the others in /series"
+	}
+	return nil
 }
 
 // reportedStates lists the states that an event of the device made. What changed only
