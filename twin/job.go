@@ -52,9 +52,9 @@ func (s JobState) Final() bool { return s == JobCompleted || s == JobCanceled }
 // JobWave is a part of the things of a job that get it together. One of Size and
 // Percent is set; Percent is of all things.
 type JobWave struct {
-	Size    int     `json:"size,omitempty"`
-	Percent float64 `json:"percent,omitempty"`
-	Pause   int64   `json:"pause,omitempty"` // ms after this wave before the next
+	Size    int     `json:"size,omitzero"`
+	Percent float64 `json:"percent,omitzero"`
+	Pause   int64   `json:"pause,omitzero"` // ms after this wave before the next
 }
 
 // JobAbort cancels a job when so many percent of the executions that have ended failed.
@@ -79,13 +79,13 @@ type Job struct {
 	Model       string         `json:"model,omitempty"`   // of which the things were taken
 	Things      int            `json:"things"`
 	Waves       []JobWave      `json:"waves,omitempty"` // none: all at once; the last one repeats
-	Rate        int            `json:"rate,omitempty"`  // executions a minute; 0: no limit
+	Rate        int            `json:"rate,omitzero"`  // executions a minute; 0: no limit
 	Aborts      []JobAbort     `json:"aborts,omitempty"`
-	Timeout     int            `json:"timeout,omitempty"` // minutes in progress; 0: no limit
+	Timeout     int            `json:"timeout,omitzero"` // minutes in progress; 0: no limit
 	Artifacts   []JobArtifact  `json:"artifacts,omitempty"`
 	State       JobState       `json:"state"`
-	Force       bool           `json:"force,omitempty"`    // canceled with what is in progress
-	Deleting    bool           `json:"deleting,omitempty"` // it and its executions are being removed
+	Force       bool           `json:"force,omitzero"`    // canceled with what is in progress
+	Deleting    bool           `json:"deleting,omitzero"` // it and its executions are being removed
 	Code        string         `json:"code,omitempty"`     // why it was canceled, in a word
 	Reason      string         `json:"reason,omitempty"`   // the same for people
 	By          string         `json:"by,omitempty"`

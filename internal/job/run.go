@@ -100,7 +100,10 @@ func (s *Service) leadOne(ctx context.Context, j *job) time.Duration {
 			st.JobStep, st.id = twin.JobStep{Status: twin.ExecutionCanceled, Force: j.Force, Reason: j.Reason}, j.ID
 			st.job = nil
 		default:
-			if name, wait = j.due(s.opts.Now()); name == "" || s.open >= s.opts.OpenMax {
+			if name, wait = j.due(s.opts.Now()); name != "" && s.open >= s.opts.OpenMax {
+				name, wait = "", time.Second // until some have ended
+			}
+			if name == "" {
 				s.mu.Unlock()
 				return wait
 			}

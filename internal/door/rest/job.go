@@ -21,6 +21,9 @@ type Jobs interface {
 	Resume(ctx context.Context, id twin.JobID) (twin.JobReport, error)
 	// Cancel ends a job, with force also on things where it is in progress.
 	Cancel(ctx context.Context, id twin.JobID, force bool, code, reason string) (twin.JobReport, error)
+	// Delete removes a job and its executions, some time after the return; one that has not
+	// ended is an error of kind KindConflict without force.
+	Delete(ctx context.Context, id twin.JobID, force bool) error
 }
 
 // JobReader reads jobs as they are durable.
@@ -129,6 +132,9 @@ func (d *door) jobRoutes() []route {
 			method: "GET", path: "/api/v1/jobs/{job}", name: "getJob", summary: "Read a job with exact counts",
 			answer: jobDocument{}, handler: d.getJob,
 		}, {
+			method: "DELETE", path: "/api/v1/jobs/{job}", name: "deleteJob", summary: "Remove a job that has ended, with force any, and its executions; their events stay",
+			query: []string{"force"}, answer: jobDeleted{}, status: http.StatusAccepted, handler: d.deleteJob,
+		}, {
 			method: "POST", path: "/api/v1/jobs/{job}/pause", name: "pauseJob", summary: "Let a job reach no further things",
 			answer: jobDocument{}, handler: d.changeJob(d.pauseJob),
 		}, {
@@ -230,6 +236,27 @@ func (d *door) getJob(w http.ResponseWriter, r *http.Request) error {
 		return noJob(id)
 	}
 	return writeJSON(w, newJobDocument(&report))
+}
+
+type jobDeleted struct {
+	ID      twin.JobID `json:"id"`
+	Deleted bool       `json:"deleted"`
+}
+
+func (d *door) deleteJob(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobOf(r)
+	if err != nil {
+		return err
+	}
+	p := d.params(r)
+	force := p.choice("force", "false", "true") == "true"
+	if p.err != nil {
+		return p.err
+	}
+	if err := d.opts.Jobs.Delete(r.Context(), id, force); err != nil {
+		return err
+	}
+	return writeStatus(w, http.StatusAccepted, jobDeleted{id, true})
 }
 
 // changeJob answers with a job after a change of its state.

@@ -219,6 +219,7 @@ func parameters() map[string]about {
 		"after":             {"begin after this event id; 0 is the oldest event that is kept", text},
 		"command":           {"id of a command", text},
 		"job":               {"id of a job", text},
+		"force":             {"also if it has not ended", boolean},
 		"artifact":          {"name of an artifact", text},
 		"sha256":            {"the SHA-256 that the content must have, in hex; other content is refused", text},
 		"Range":             {"a part of the content, such as bytes=0-65535", text},

@@ -243,6 +243,7 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"GET", "/api/v1/jobs/fw-2/executions?status=pending", ""},
 		{"GET", "/api/v1/twins/pump-7/jobs", ""},
 		{"POST", "/api/v1/jobs/fw-2/cancel", `{"force":true,"reason":"wrong firmware"}`},
+		{"DELETE", "/api/v1/jobs/fw-2?force=true", ""},
 		{"POST", "/api/v1/ingest/shadow-documents", documentOf("m1", 1)},
 		{"POST", "/api/v1/ingest/shadow-documents/m2", documentOf("", 1)},
 		{"POST", "/api/v1/ingest/shadow-documents/m2/config", documentOf("", 1)},
