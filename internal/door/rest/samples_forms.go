@@ -224,8 +224,18 @@ func (a *samplesAnswer) parquetRow(row *parquetRow, s *metricSeries, n int) (err
 		to   **float64
 		from []*json.Number
 	}{
-		{&row.Min, s.Min}, {&row.Max, s.Max}, {&row.Avg, s.Avg}, {&row.Sum, s.Sum}, {&row.First, s.First}, {&row.Last, s.Last},
-		{&row.TWA, s.TWA}, {&row.Delta, s.Delta}, {&row.Rate, s.Rate}, {&row.P50, s.P50}, {&row.P95, s.P95}, {&row.P99, s.P99},
+		{&row.Min, s.Min},
+		{&row.Max, s.Max},
+		{&row.Avg, s.Avg},
+		{&row.Sum, s.Sum},
+		{&row.First, s.First},
+		{&row.Last, s.Last},
+		{&row.TWA, s.TWA},
+		{&row.Delta, s.Delta},
+		{&row.Rate, s.Rate},
+		{&row.P50, s.P50},
+		{&row.P95, s.P95},
+		{&row.P99, s.P99},
 		{&row.Duration, s.Duration},
 	} {
 		if n < len(c.from) && c.from[n] != nil {
