@@ -79,15 +79,15 @@ type Job struct {
 	Model       string         `json:"model,omitempty"`   // of which the things were taken
 	Things      int            `json:"things"`
 	Waves       []JobWave      `json:"waves,omitempty"` // none: all at once; the last one repeats
-	Rate        int            `json:"rate,omitzero"`  // executions a minute; 0: no limit
+	Rate        int            `json:"rate,omitzero"`   // executions a minute; 0: no limit
 	Aborts      []JobAbort     `json:"aborts,omitempty"`
 	Timeout     int            `json:"timeout,omitzero"` // minutes in progress; 0: no limit
 	Artifacts   []JobArtifact  `json:"artifacts,omitempty"`
 	State       JobState       `json:"state"`
 	Force       bool           `json:"force,omitzero"`    // canceled with what is in progress
 	Deleting    bool           `json:"deleting,omitzero"` // it and its executions are being removed
-	Code        string         `json:"code,omitempty"`     // why it was canceled, in a word
-	Reason      string         `json:"reason,omitempty"`   // the same for people
+	Code        string         `json:"code,omitempty"`    // why it was canceled, in a word
+	Reason      string         `json:"reason,omitempty"`  // the same for people
 	By          string         `json:"by,omitempty"`
 	Created     Time           `json:"created"`
 	Changed     Time           `json:"changed"`
