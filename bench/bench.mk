@@ -12,8 +12,10 @@ bench-ingest: bench-server
 	go run ./bench/ingest -server bin/twofold -seconds $(BENCH_SECONDS)
 
 # What the past costs, beside PostgreSQL 15 and SQLite; CGO_ENABLED=0 as the binary has it.
-bench-history:
-	CGO_ENABLED=0 go run ./bench/history $(HISTORY)
+bench-history: bench-server
+	CGO_ENABLED=0 go run ./bench/history -server bin/twofold $(HISTORY)
+	@go test ./internal/proof -count=1 -run TestVerify_tampered -alterations 10000 -v | grep -E 'alterations,|^(ok|FAIL)'
+	@go test ./internal/store/pebblestore -count=1 -run TestBitFlips -flips 500 -v | grep -E 'same answers|^(ok|FAIL)'
 
 # What samples cost, beside PostgreSQL 15.
 bench-telemetry: bench-server

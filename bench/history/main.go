@@ -17,6 +17,7 @@ import (
 
 type config struct {
 	data     string
+	server   string
 	things   int
 	minutes  int
 	deep     int
@@ -29,6 +30,7 @@ type config struct {
 func main() {
 	var c config
 	flag.StringVar(&c.data, "data", ".cache/bench", "directory for data; must be on a real disk")
+	flag.StringVar(&c.server, "server", "bin/twofold", "the server's binary, for the feed")
 	flag.IntVar(&c.things, "things", 1000, "things that report three numbers every minute")
 	flag.IntVar(&c.minutes, "minutes", 3*24*60, "how long they do")
 	flag.IntVar(&c.deep, "deep", 50_000, "states of the thing whose newest 1,000 are read")
@@ -66,7 +68,7 @@ func run(ctx context.Context, w io.Writer, c config) (err error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	for _, part := range []func(context.Context, string, *config) ([]figure, error){
-		fleetFigures, groupOfOne, deepFigures, instantFigures, expiryFigures, othersFigures,
+		fleetFigures, groupOfOne, deepFigures, instantFigures, expiryFigures, streamFigures, othersFigures,
 	} {
 		figures, err := part(ctx, dir, &c)
 		if err != nil {

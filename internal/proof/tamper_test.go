@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -270,6 +271,8 @@ var alterations = map[string]func(w *tamperer) (expected, bool){
 	},
 }
 
+var alterationsFlag = flag.Int("alterations", 0, "alterations of TestVerify_tampered; 0: 4,000, fewer with -short or -race")
+
 // TestVerify_tampered alters one thing at a time and wants it found each time, and
 // named. Some alterations nothing but the links can show.
 func TestVerify_tampered(t *testing.T) {
@@ -284,7 +287,10 @@ func TestVerify_tampered(t *testing.T) {
 	}
 	slices.Sort(names)
 	rounds, byLinksAlone := 4000, 0
-	if testing.Short() || raceEnabled {
+	switch {
+	case *alterationsFlag > 0:
+		rounds = *alterationsFlag
+	case testing.Short() || raceEnabled:
 		rounds = 800
 	}
 	done := make(map[string]int)
