@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/twofold-iot/twofold/internal/series"
@@ -156,6 +157,9 @@ func (v *view) read(ctx context.Context, to twin.Time) error {
 	if err != nil {
 		return fmt.Errorf("read the series of %s: %w", v.thing, err)
 	}
+	if v.metric == arrivals.Metric {
+		return v.readArrivals(ctx, infos, to)
+	}
 	for i := range infos {
 		if infos[i].Metric != v.metric {
 			continue
@@ -179,6 +183,30 @@ func (v *view) read(ctx context.Context, to twin.Time) error {
 	for kind, list := range v.states {
 		v.states[kind] = states.inOrder(list)
 	}
+	return err
+}
+
+// readArrivals looks at the arrivals, which are between those of all series.
+func (v *view) readArrivals(ctx context.Context, infos []store.SeriesInfo, to twin.Time) error {
+	for i := range infos {
+		info, err := parseInfo(&infos[i])
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", infos[i].Metric, v.thing, err)
+		}
+		all := v.kept[twin.ValueNumber]
+		if all == nil {
+			v.kept[twin.ValueNumber] = &info
+			continue
+		}
+		all.First, all.Last = min(all.First, info.First), max(all.Last, info.Last)
+	}
+	err := eachRow(ctx, v.store, v.thing, func(row *store.SampleRow) error {
+		if row.Time < to {
+			v.numbers = append(v.numbers, series.Point{Time: row.Time, Value: float64(row.Arrival - row.Time)})
+		}
+		return nil
+	})
+	v.numbers = numbers.inOrder(v.numbers)
 	return err
 }
 
@@ -212,22 +240,44 @@ func some[T any](ctx context.Context, v *view, c *codec[T], kind twin.ValueType,
 	return c.merge(list, rows[:c.search(rows, until)]), until, nil
 }
 
+// Arrivals returns how long after their time the rows of a thing arrived, in milliseconds, in
+// order of their times; negative if the clock of the thing is ahead. Of two rows of one
+// time it is the one that came later.
+func (r *Reader) Arrivals(ctx context.Context, thing twin.ThingName, from, to twin.Time) ([]series.Point, error) {
+	v, err := r.look(ctx, thing, arrivals.Metric, to)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	list, _, err := some(ctx, v, &numbers, twin.ValueNumber, v.numbers, from, to, math.MaxInt)
+	return list, err
+}
+
 // eachValue calls f with the values of all rows of a thing in order of arrival. What f
 // is given is lent to it.
 func eachValue(ctx context.Context, s store.SampleReader, thing twin.ThingName, f func(row *store.SampleRow, metric []byte, v twin.RawValue)) error {
+	return eachRow(ctx, s, thing, func(row *store.SampleRow) error {
+		err := twin.WalkValues(row.Values, func(metric []byte, v twin.RawValue) bool {
+			f(row, metric, v)
+			return true
+		})
+		if err != nil {
+			return fmt.Errorf("row %d of %s: %w", row.Number, thing, err)
+		}
+		return nil
+	})
+}
+
+// eachRow calls f with all rows of a thing in order of arrival.
+func eachRow(ctx context.Context, s store.SampleReader, thing twin.ThingName, f func(row *store.SampleRow) error) error {
 	for last := store.RowNumber(0); ; {
 		rows, err := s.Rows(ctx, thing, last, rowsPage)
 		if err != nil {
 			return fmt.Errorf("read the telemetry of %s: %w", thing, err)
 		}
 		for i := range rows {
-			row := &rows[i]
-			err := twin.WalkValues(row.Values, func(metric []byte, v twin.RawValue) bool {
-				f(row, metric, v)
-				return true
-			})
-			if err != nil {
-				return fmt.Errorf("row %d of %s: %w", row.Number, thing, err)
+			if err := f(&rows[i]); err != nil {
+				return err
 			}
 		}
 		if len(rows) < rowsPage {

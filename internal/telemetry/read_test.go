@@ -95,6 +95,9 @@ func randomRows(rng *rand.Rand, n int) model {
 				r.Values = append(r.Values, twin.Measurement{Metric: metric, Value: twin.NumberValue(float64(i%7*v) / 10)})
 			}
 		}
+		if len(r.Values) == 0 {
+			r.Values = []twin.Measurement{{Metric: "u", Value: twin.NumberValue(1)}}
+		}
 		m = append(m, r)
 	}
 	return m

@@ -111,3 +111,25 @@ func TestReader_means(t *testing.T) {
 		}
 	}
 }
+
+// The arrival of each row is kept, whether it is folded or not.
+func TestReader_arrivals(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		m := randomRows(rng, 1+rng.IntN(900))
+		r := stored(t, m, rng.IntN(len(m)+1))
+		last := map[twin.Time]twin.Time{}
+		for _, row := range m {
+			last[row.Time] = row.Arrival
+		}
+		got, err := r.Arrivals(t.Context(), "a", 0, math.MaxInt64)
+		if err != nil || len(got) != len(last) {
+			t.Fatalf("seed %d: %d arrivals, want %d, %v", seed, len(got), len(last), err)
+		}
+		for _, p := range got {
+			if p.Time+twin.Time(p.Value) != last[p.Time] {
+				t.Fatalf("seed %d: row of %d arrived %v later, want at %d", seed, p.Time, p.Value, last[p.Time])
+			}
+		}
+	}
+}

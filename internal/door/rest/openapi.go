@@ -213,6 +213,7 @@ func parameters() map[string]about {
 		"path":              {"a value in the shadow, such as reported.temperature", text},
 		"metric":            {"a metric of the telemetry, such as motor.speed; may be repeated", text},
 		"window":            {"figures of the numbers in windows of this length, such as 1m, and not the numbers", text},
+		"arrivals":          {"true: say of each point when it arrived", boolean},
 		"fn":                {"figures of the windows, separated by commas: count, min, max, avg, sum, first, last, twa, delta, rate, p50, p95, p99, duration", text},
 		"points":            {"a chart of so many columns of pixels: the first, lowest, highest and last number of each, and the changes of states", text},
 		"minInterval":       {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},

@@ -112,7 +112,7 @@ func (d *door) addSampleRoutes(list []route) []route {
 	}
 	for i := range list {
 		if list[i].name == "getSeries" {
-			list[i].query = append(list[i].query, "metric", "window", "fn", "points")
+			list[i].query = append(list[i].query, "metric", "window", "fn", "points", "arrivals")
 			list[i].types = seriesTypes
 		}
 	}
@@ -121,7 +121,7 @@ func (d *door) addSampleRoutes(list []route) []route {
 		answer: metricList{}, handler: d.listMetrics,
 	}, route{
 		method: "GET", path: "/api/v1/series", name: "getFleetSeries", summary: "Read metrics of several things: points, figures of windows, or a chart",
-		query: []string{"thing", "metric", "from", "to", "limit", "window", "fn", "points"}, types: seriesTypes,
+		query: []string{"thing", "metric", "from", "to", "limit", "window", "fn", "points", "arrivals"}, types: seriesTypes,
 		answer: fleetSeriesDocument{}, handler: d.getFleetSamples,
 	})
 }

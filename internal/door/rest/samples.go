@@ -33,19 +33,21 @@ type metricSeries struct {
 	Before   *samplePoint      `json:"before,omitempty"`
 	Times    []string          `json:"times"`
 	Values   []json.RawMessage `json:"values,omitzero"`
-	Count    []int             `json:"count,omitzero"`
-	Min      []*json.Number    `json:"min,omitzero"`
-	Max      []*json.Number    `json:"max,omitzero"`
-	Avg      []*json.Number    `json:"avg,omitzero"` // null: the numbers are too great to add
-	Sum      []*json.Number    `json:"sum,omitzero"`
-	First    []*json.Number    `json:"first,omitzero"`
-	Last     []*json.Number    `json:"last,omitzero"`
-	TWA      []*json.Number    `json:"twa,omitzero"`
-	Delta    []*json.Number    `json:"delta,omitzero"`
-	Rate     []*json.Number    `json:"rate,omitzero"`
-	P50      []*json.Number    `json:"p50,omitzero"`
-	P95      []*json.Number    `json:"p95,omitzero"`
-	P99      []*json.Number    `json:"p99,omitzero"`
+	// Arrivals are when the points came here, if they are asked for.
+	Arrivals []string       `json:"arrivals,omitzero"`
+	Count    []int          `json:"count,omitzero"`
+	Min      []*json.Number `json:"min,omitzero"`
+	Max      []*json.Number `json:"max,omitzero"`
+	Avg      []*json.Number `json:"avg,omitzero"` // null: the numbers are too great to add
+	Sum      []*json.Number `json:"sum,omitzero"`
+	First    []*json.Number `json:"first,omitzero"`
+	Last     []*json.Number `json:"last,omitzero"`
+	TWA      []*json.Number `json:"twa,omitzero"`
+	Delta    []*json.Number `json:"delta,omitzero"`
+	Rate     []*json.Number `json:"rate,omitzero"`
+	P50      []*json.Number `json:"p50,omitzero"`
+	P95      []*json.Number `json:"p95,omitzero"`
+	P99      []*json.Number `json:"p99,omitzero"`
 	// Duration is in seconds.
 	Duration []*json.Number `json:"duration,omitzero"`
 }
@@ -179,6 +181,11 @@ func (a *samplesAnswer) answer(w http.ResponseWriter, r *http.Request, things []
 			break
 		}
 	}
+	if a.arrivals {
+		if err := a.addArrivals(r.Context(), things, q.From, until); err != nil {
+			return pastError(err)
+		}
+	}
 	a.doc.From, a.doc.To, a.doc.Until, a.doc.Complete = timeText(q.From), timeText(q.To), timeText(until), until == q.To
 	form := seriesForm(r.Header.Get("Accept"))
 	switch {
@@ -236,6 +243,10 @@ func (d *door) samplesQuery(p *params) (*samplesAnswer, []twin.MetricName) {
 	}
 	a := &samplesAnswer{reader: d.opts.Samples, query: q, now: now - 1, doc: seriesDocument{Complete: true}}
 	p.figures(a)
+	a.arrivals = p.choice("arrivals", "false", "true") == "true"
+	if a.arrivals && (a.query.Window > 0 || a.chart) {
+		p.bad("arrivals", "arrivals: they are of points, without window and points")
+	}
 	return a, p.metrics()
 }
 

@@ -86,8 +86,10 @@ type samplesAnswer struct {
 	now     twin.Time // the states of today hold until then
 	figures []string  // of windows
 	chart   bool
-	fleet   bool // of several things
-	doc     seriesDocument
+	// arrivals of points are asked for, too.
+	arrivals bool
+	fleet    bool // of several things
+	doc      seriesDocument
 }
 
 // add reads one metric and returns how far it goes.
@@ -144,6 +146,31 @@ func (a *samplesAnswer) addPoints(kind twin.ValueType, before *telemetry.Point, 
 		s.Times, s.Values = append(s.Times, timeText(x.Time)), append(s.Values, v)
 	}
 	a.put(s)
+	return nil
+}
+
+// addArrivals says of each point when it came.
+func (a *samplesAnswer) addArrivals(ctx context.Context, things []twin.ThingName, from, to twin.Time) error {
+	for _, thing := range things {
+		list, err := a.reader.Arrivals(ctx, thing, from, to)
+		if err != nil {
+			return err
+		}
+		came := make(map[string]string, len(list))
+		for _, p := range list {
+			came[timeText(p.Time)] = timeText(p.Time + twin.Time(p.Value))
+		}
+		for i := range a.doc.Series {
+			s := &a.doc.Series[i]
+			if a.fleet && s.DeviceID != thing {
+				continue
+			}
+			s.Arrivals = make([]string, len(s.Times))
+			for n, t := range s.Times {
+				s.Arrivals[n] = came[t]
+			}
+		}
+	}
 	return nil
 }
 

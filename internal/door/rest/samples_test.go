@@ -49,6 +49,7 @@ func TestSamples(t *testing.T) {
 		"?metric=none": `"series":[]`,
 		"?metric=t&window=1m": `{"metric":"t","type":"number","times":["2026-11-22T11:59:00.000Z"],` +
 			`"count":[3],"min":[1],"max":[4],"avg":[2.5],"sum":[7.5],"first":[1],"last":[4]}`,
+		"?metric=t&limit=1&arrivals=true": `"times":["2026-11-22T11:59:30.000Z"],"values":[1],"arrivals":["2026-11-22T12:00:00.000Z"]}`,
 		"?metric=t&window=30s&fn=twa,delta&fn=rate": `{"metric":"t","type":"number","times":["2026-11-22T11:59:30.000Z"],` +
 			`"twa":[2.5],"delta":[3],"rate":[0.15]}`,
 		"?metric=t&window=15s&fn=count,delta&from=2026-11-22T11:59:45Z": `"times":["2026-11-22T11:59:45.000Z"],"count":[1],"delta":[1.5]}`,
