@@ -162,7 +162,7 @@ func instantFigures(ctx context.Context, dir string, c *config) ([]figure, error
 		return nil, err
 	}
 	r := history.New(w.store, nil)
-	first, last := twin.TimeOf(epoch)+10_000, twin.Time(w.clock.Load())
+	first, last := twin.TimeOf(epoch)+600_000, twin.Time(w.clock.Load())
 	l, err := table.Measure(2000, func(int) error {
 		at := first + twin.Time(w.rng.Int64N(int64(last-first)))
 		_, _, err := r.At(ctx, twin.ShadowKey{Thing: thingName(0)}, history.Point{Time: at})
@@ -198,6 +198,9 @@ func expiryFigures(ctx context.Context, dir string, c *config) ([]figure, error)
 		return nil, err
 	}
 	took := time.Since(start).Round(time.Millisecond)
+	if r.Days != 1 || r.Bases != c.things {
+		return nil, fmt.Errorf("one day of %d things was to expire: %+v", c.things, r)
+	}
 	what := fmt.Sprintf("expiry of one day of %d, %d events in all, %d bases", days, c.things*a*days, r.Bases)
 	return []figure{newFigure(what, took.String(), "≤ 1 s")}, w.close()
 }

@@ -83,7 +83,12 @@ func (w *world) rounds(ctx context.Context, things, rounds int, every time.Durat
 	room := make(chan struct{}, window)
 	failed := make(chan error, 1)
 	w.step.Store(every.Milliseconds() / int64(things))
+	start := w.clock.Load()
 	for r := range rounds {
+		// The engine reads the clock once for a group, so it has to be set on.
+		if at := start + int64(r)*every.Milliseconds(); at > w.clock.Load() {
+			w.clock.Store(at)
+		}
 		for _, i := range w.rng.Perm(things) {
 			select {
 			case room <- struct{}{}:
