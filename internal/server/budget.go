@@ -11,6 +11,9 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
+// budgetMin is the smallest budget that is taken.
+const budgetMin = 256e6
+
 // budgetEvery is how often it is looked whether the data is within its budget.
 const budgetEvery = time.Minute
 

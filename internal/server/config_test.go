@@ -111,6 +111,11 @@ func TestLoad_faults(t *testing.T) {
 			"PATH:3: retention.models.pump.evts: of a model there are history, events, telemetry, rollups, such as retention.models.pump.history",
 			`PATH:4: retention.models.a b.events: "a b" is no name of a model: 1 to 64 characters of [a-zA-Z0-9:_-]`,
 		}},
+		"telemetry kept": {"retention:\n  telemetry: 3y\n  metrics: ['debug.* soon', 'x 1d']\nstorage: {budget: 3MB}\n", []string{
+			"retention.rollups: 2y is shorter than the 3y of retention.telemetry",
+			`PATH:3: retention.metrics: "debug.* soon": "soon" is not a time to keep history, such as 90d, 1y or forever`,
+			"PATH:4: storage.budget: 3MB is less than 256MB, of which the log of the newest writes may take a good part",
+		}},
 		"origin": {"http: {origins: [localhost]}\n", []string{`PATH:1: http.origins: "localhost" is not an origin such as http://localhost:3000`}},
 	} {
 		t.Run(name, func(t *testing.T) {

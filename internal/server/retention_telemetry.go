@@ -64,7 +64,7 @@ func (c *RetentionConfig) metricRules() ([]telemetry.MetricRule, error) {
 func (c *RetentionConfig) check(fault func(key, format string, args ...any)) {
 	short := func(samples, rollups time.Duration) bool { return rollups > 0 && (samples == 0 || samples > rollups) }
 	if short(c.Telemetry, c.Rollups) {
-		fault("retention.rollups", "is shorter than retention.telemetry")
+		fault("retention.rollups", "%s is shorter than the %s of retention.telemetry", ageValue{&c.Rollups}, ageValue{&c.Telemetry})
 	}
 	for model := range c.Models {
 		if keep := c.of(model); short(keep.Telemetry, keep.Rollups) {

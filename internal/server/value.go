@@ -109,6 +109,8 @@ func (v bytesValue) String() string {
 	return strconv.FormatInt(*v.p, 10)
 }
 
+func bytesText(n int64) string { return bytesValue{p: &n}.String() }
+
 type durationValue struct {
 	p        *time.Duration
 	min, max time.Duration
