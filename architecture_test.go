@@ -34,6 +34,7 @@ var imports = map[string]rule{
 	"internal/proof":             {[]string{"twin", "internal/store"}, "checks the past through the contract"},
 	"internal/command":           {[]string{"twin"}, "the life of commands goes by events and records, whatever keeps them and whoever carries them"},
 	"internal/job":               {[]string{"twin"}, "the life of jobs goes by events and records, whatever keeps them and whoever tells devices"},
+	"internal/webhook":           {[]string{"twin", "internal/feed"}, "follows the feed as it is, and keeps records, whatever keeps them"},
 	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
 	"internal/door/awsiot":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
@@ -41,7 +42,7 @@ var imports = map[string]rule{
 	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry"}, "a door knows no other door; it shows pages of history and telemetry as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
-		"internal/feed", "internal/command", "internal/job", "internal/history", "internal/proof", "internal/telemetry",
+		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry",
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},

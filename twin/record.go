@@ -16,6 +16,8 @@ const (
 	RecordCommand     RecordKind = 8  // command that has not ended, by thing and number, see [CommandKey]
 	RecordCommandPast RecordKind = 9  // command that has ended, the same
 	RecordCommandID   RecordKind = 10 // number of a command, by thing and id, see [CommandIDKey]
+	RecordWebhook     RecordKind = 12 // webhook and where it stands, see docs/format/webhook.md
+	RecordDeadLetter  RecordKind = 13 // what a webhook could not deliver
 	RecordJob         RecordKind = 16 // job, by id
 	RecordExecution   RecordKind = 17 // execution of a job, see [JobExecutionKey]
 	RecordThingJob    RecordKind = 18 // that a thing has an execution of a job, see [ThingJobKey]

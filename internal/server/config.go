@@ -20,6 +20,7 @@ type Config struct {
 	Engine    EngineConfig
 	Ingest    IngestConfig
 	Telemetry TelemetryConfig
+	Webhooks  WebhooksConfig
 	Log       LogConfig
 	Retention RetentionConfig
 	StopTime  time.Duration // longest graceful stop
@@ -82,6 +83,12 @@ type TelemetryConfig struct {
 	Topics   []string      // that carry telemetry too; see [device.ParsePattern]
 	AheadMax time.Duration // how far ahead of the clock the time of a sample may be
 	LateMax  time.Duration // how old a sample may be when it comes
+}
+
+// WebhooksConfig is about sending events to addresses.
+type WebhooksConfig struct {
+	Enabled      bool
+	AllowPrivate []string // host names, addresses and networks that are not public and may be called
 }
 
 // LogConfig is about the log on standard error.
@@ -157,6 +164,8 @@ func (c *Config) settings() []setting {
 		{"telemetry.topics", "", "topics that carry telemetry beside twins/{thing}/telemetry, such as dt/+/{thing}/#; {metric} may be a level too", (*listValue)(&c.Telemetry.Topics)},
 		{"telemetry.ahead_max", "", "how far ahead of the clock the time of a sample may be", durationValue{&c.Telemetry.AheadMax, time.Second, 24 * time.Hour}},
 		{"telemetry.late_max", "", "how old a sample may be when it comes", durationValue{&c.Telemetry.LateMax, time.Minute, 100 * 365 * 24 * time.Hour}},
+		{"webhooks.enabled", "", "let webhooks be made and send them events", (*boolValue)(&c.Webhooks.Enabled)},
+		{"webhooks.allow_private", "", "host names, addresses and networks such as 10.1.0.0/16 that webhooks may call though they are not public", (*listValue)(&c.Webhooks.AllowPrivate)},
 		{"log.level", "log-level", "least level that is logged: `debug|info|warn|error`", choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},
 		{"log.format", "log-format", "log lines as `text|json`", choiceValue{&c.Log.Format, []string{"text", "json"}}},
 		{"retention.history", "", "how long past states are kept, in days or years: 90d, 1y, forever", ageValue{&c.Retention.History}},

@@ -32,6 +32,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Jobs:      s.jobs.Service,
 		Artifacts: s.jobs.Service,
 		Expand:    s.jobs.expand(s.config.HTTP.PublicURL),
+		Webhooks:  s.webhooks,
 		Samples:   s.telemetry.Reader(),
 		Telemetry: s.heard, LastSeen: s.heard.LastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
 	})

@@ -19,6 +19,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
 	"github.com/twofold-iot/twofold/internal/telemetry"
+	"github.com/twofold-iot/twofold/internal/webhook"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -53,6 +54,8 @@ type Server struct {
 
 	commands *commands
 	jobs     *jobs
+
+	webhooks *webhook.Service // nil: not open
 
 	telemetry *telemetry.Telemetry
 	heard     *device.Heard // telemetry on its way from the doors
@@ -139,6 +142,9 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	s.commands.connect(log, s.broker)
 	s.jobs.connect(s.broker)
 	s.aws.ConnectJobs(s.jobs.Service, s.jobs.expand(c.HTTP.PublicURL))
+	if s.webhooks, err = openWebhooks(log, s.engine, s.feed, feedLog{s.store}, &c.Webhooks); err != nil {
+		return s, err
+	}
 	s.health = &health{store: s.store, version: Version()}
 	handler, err := s.handler(limits)
 	if err != nil {
@@ -243,6 +249,9 @@ func (s *Server) takeDown(ctx context.Context) error {
 		if !l.at.overHTTP() {
 			_ = l.Close() // no new devices; those connected stay until the broker closes
 		}
+	}
+	if s.webhooks != nil {
+		s.webhooks.Close() // what is on its way is sent again after the next start
 	}
 	if s.stopFeed != nil {
 		s.stopFeed() // streams have no end of their own

@@ -220,6 +220,8 @@ func parameters() map[string]about {
 		"after":             {"begin after this event id; 0 is the oldest event that is kept", text},
 		"command":           {"id of a command", text},
 		"job":               {"id of a job", text},
+		"webhook":           {"name of a webhook", text},
+		"letter":            {"id of a dead letter: the webhook-id of its requests", text},
 		"force":             {"also if it has not ended", boolean},
 		"artifact":          {"name of an artifact", text},
 		"sha256":            {"the SHA-256 that the content must have, in hex; other content is refused", text},

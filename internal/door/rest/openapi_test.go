@@ -252,12 +252,17 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"GET", "/api/v1/backup", ""},
 		{"POST", "/api/v1/twins/pump-7/telemetry", `{"temperature":1}`},
 		{"POST", "/api/v1/telemetry", `[{"thing":"pump-7","temperature":1}]`},
+		{"POST", "/api/v1/webhooks", `{"name":"crm","url":"http://127.0.0.1:1","batch":1}`},
+		{"GET", "/api/v1/webhooks", ""},
+		{"GET", "/api/v1/webhooks/crm", ""},
+		{"POST", "/api/v1/webhooks/crm/test", ""},
 		{"DELETE", "/api/v1/twins/pump-7?whole=true", ""},
 	} {
 		if res := w.call(call[0], call[1], call[2]); res.Code >= 300 {
 			t.Errorf("%s %s: %d %s", call[0], call[1], res.Code, res.Body)
 		}
 	}
+	w.deadLetters(t)
 	for path, item := range w.conform.doc["paths"].(map[string]any) {
 		for method := range item.(map[string]any) {
 			if name := strings.ToUpper(method) + " " + path; !w.conform.seen[name] {

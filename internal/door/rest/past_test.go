@@ -86,7 +86,7 @@ func newWorld(t *testing.T) *world {
 	jobs := newJobs(t, e, s, w.Now)
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
-		Past: history.New(s, m), Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs),
+		Past: history.New(s, m), Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs), Webhooks: newWebhooks(t, e, s, w.Now),
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
 	})
 	w.jobs = jobs

@@ -54,6 +54,7 @@ type Options struct {
 	Commands  Commands          // nil: there are none
 	Jobs      Jobs              // nil: there are none
 	Artifacts Artifacts         // nil: there are none
+	Webhooks  Webhooks          // nil: there are none
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.
 	Expand func(*http.Request, *twin.JobRequest) error
 	// TelemetryRules say which samples are taken.

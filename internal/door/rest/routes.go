@@ -88,6 +88,9 @@ func (d *door) routes() []route {
 			headers: []string{"Last-Event-ID"}, types: []string{"text/event-stream"}, handler: d.stream,
 		})
 	}
+	if d.opts.Webhooks != nil {
+		list = append(list, d.webhookRoutes()...)
+	}
 	return d.addSampleRoutes(list)
 }
 
