@@ -34,7 +34,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Expand:    s.jobs.expand(s.config.HTTP.PublicURL),
 		Webhooks:  s.webhooks,
 		Samples:   s.telemetry.Reader(),
-		Telemetry: s.heard, LastSeen: s.heard.LastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
+		Telemetry: s.heard, LastSeen: s.lastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
 	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

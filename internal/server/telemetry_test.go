@@ -98,3 +98,36 @@ func TestTelemetry_topics(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// When a thing was last seen is known after a restart too, also if it has sent samples only.
+func TestTelemetry_lastSeen(t *testing.T) {
+	c := config(t)
+	r := start(t, c)
+	lastSeen := func() string {
+		t.Helper()
+		_, body := r.call(t, "GET", "/api/v1/twins/lamp-2?history=false", "")
+		_, rest, ok := strings.Cut(body, `"lastSeen":"`)
+		if !ok {
+			t.Fatalf("no lastSeen: %s", body)
+		}
+		text, _, _ := strings.Cut(rest, `"`)
+		return text
+	}
+	send := func() { r.call(t, "POST", "/api/v1/twins/lamp-2/telemetry", `{"a":2}`) }
+	send()
+	first := lastSeen()
+	until(t, "a later sample", func() bool { send(); return lastSeen() != first })
+	want := lastSeen()
+	r.stop()
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, c)
+	if got := lastSeen(); got != want {
+		t.Errorf("last seen %s after a restart, %s before it", got, want)
+	}
+	r.stop()
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
@@ -57,4 +58,18 @@ type presence struct {
 
 func (p presence) Connected(client string) mqtt.Visit {
 	return visit{p.tracker.Begin(client), p.commands}
+}
+
+// lastSeen is when the newest sample of a thing came, zero if there is none. What came
+// before the server started is looked up once.
+func (s *Server) lastSeen(thing twin.ThingName) twin.Time {
+	if last, known := s.heard.LastSeen(thing); known {
+		return last
+	}
+	last, err := s.telemetry.Reader().LastArrival(context.Background(), thing)
+	if err != nil {
+		s.log.Error("last sample not found", "thing", string(thing), "error", err.Error())
+		return 0
+	}
+	return s.heard.Remember(thing, last)
 }

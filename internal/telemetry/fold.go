@@ -14,7 +14,8 @@ import (
 const foldValues = 500_000
 
 // arrivals is the series of how long after its time each row arrived, in milliseconds.
-// No metric has an empty name.
+// No metric has an empty name. What is kept of it as a whole are the first and the last
+// arrival, and how many rows there were.
 var arrivals = store.Series{Type: twin.ValueNumber}
 
 // gathered is the rows of a thing by series.
@@ -54,6 +55,12 @@ func gather(ctx context.Context, s store.SampleReader, thing twin.ThingName) (*g
 
 func (g *gathered) add(r *store.SampleRow) (values int, err error) {
 	g.rows++
+	came := g.infos[arrivals]
+	if came == nil {
+		came = &SeriesInfo{Series: arrivals}
+		g.infos[arrivals] = came
+	}
+	came.add(r.Arrival, twin.RawValue{Type: twin.ValueNumber, Number: float64(r.Arrival - r.Time)})
 	g.numbers[arrivals] = append(g.numbers[arrivals], series.Point{Time: r.Time, Value: float64(r.Arrival - r.Time)})
 	err = twin.WalkValues(r.Values, func(metric []byte, v twin.RawValue) bool {
 		values++

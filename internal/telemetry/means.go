@@ -66,7 +66,7 @@ func (r *Reader) numberViews(ctx context.Context, thing twin.ThingName, to twin.
 		return nil, fmt.Errorf("read the series of %s: %w", thing, err)
 	}
 	for i := range infos {
-		if infos[i].Type != twin.ValueNumber {
+		if infos[i].Type != twin.ValueNumber || infos[i].Series == arrivals {
 			continue
 		}
 		info, err := parseInfo(&infos[i])

@@ -189,6 +189,9 @@ func (v *view) read(ctx context.Context, to twin.Time) error {
 // readArrivals looks at the arrivals, which are between those of all series.
 func (v *view) readArrivals(ctx context.Context, infos []store.SeriesInfo, to twin.Time) error {
 	for i := range infos {
+		if infos[i].Series == arrivals {
+			continue
+		}
 		info, err := parseInfo(&infos[i])
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", infos[i].Metric, v.thing, err)
@@ -253,6 +256,32 @@ func (r *Reader) Arrivals(ctx context.Context, thing twin.ThingName, from, to tw
 	return list, err
 }
 
+// LastArrival returns when the newest row of a thing arrived, zero if there is none.
+func (r *Reader) LastArrival(ctx context.Context, thing twin.ThingName) (last twin.Time, err error) {
+	l := r.locks.of(thing)
+	l.RLock()
+	defer l.RUnlock()
+	infos, err := r.store.SeriesOf(ctx, thing)
+	if err != nil {
+		return 0, fmt.Errorf("read the series of %s: %w", thing, err)
+	}
+	for i := range infos {
+		if infos[i].Series != arrivals {
+			continue
+		}
+		info, err := parseInfo(&infos[i])
+		if err != nil {
+			return 0, fmt.Errorf("the arrivals of %s: %w", thing, err)
+		}
+		last = info.Last
+	}
+	err = eachRow(ctx, r.store, thing, func(row *store.SampleRow) error {
+		last = max(last, row.Arrival)
+		return nil
+	})
+	return last, err
+}
+
 // eachValue calls f with the values of all rows of a thing in order of arrival. What f
 // is given is lent to it.
 func eachValue(ctx context.Context, s store.SampleReader, thing twin.ThingName, f func(row *store.SampleRow, metric []byte, v twin.RawValue)) error {
@@ -299,6 +328,9 @@ func (r *Reader) Series(ctx context.Context, thing twin.ThingName) (list []Serie
 	}
 	found := make(map[store.Series]*SeriesInfo)
 	for i := range infos {
+		if infos[i].Series == arrivals {
+			continue
+		}
 		info, err := parseInfo(&infos[i])
 		if err != nil {
 			return nil, false, fmt.Errorf("%s of %s: %w", infos[i].Metric, thing, err)

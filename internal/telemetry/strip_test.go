@@ -126,6 +126,13 @@ func TestReader_arrivals(t *testing.T) {
 		if err != nil || len(got) != len(last) {
 			t.Fatalf("seed %d: %d arrivals, want %d, %v", seed, len(got), len(last), err)
 		}
+		newest := twin.Time(0)
+		for _, row := range m {
+			newest = max(newest, row.Arrival)
+		}
+		if at, err := r.LastArrival(t.Context(), "a"); err != nil || at != newest {
+			t.Fatalf("seed %d: the last arrival is at %d, want %d, %v", seed, at, newest, err)
+		}
 		for _, p := range got {
 			if p.Time+twin.Time(p.Value) != last[p.Time] {
 				t.Fatalf("seed %d: row of %d arrived %v later, want at %d", seed, p.Time, p.Value, last[p.Time])

@@ -62,15 +62,29 @@ func (h *Heard) Ingest(rows []twin.Row, durable bool, done func(error)) error {
 	return nil
 }
 
-// LastSeen returns the time of the newest sample of a thing since the server started,
-// no later than its arrival; zero if there was none.
-func (h *Heard) LastSeen(thing twin.ThingName) twin.Time {
+// LastSeen returns the time of the newest sample of a thing; known is false if none has come
+// since the server started and [Heard.Remember] has not told of one.
+func (h *Heard) LastSeen(thing twin.ThingName) (last twin.Time, known bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if t := h.things[thing]; t != nil {
-		return t.last
+		return t.last, true
 	}
-	return 0
+	return 0, false
+}
+
+// Remember tells of the newest sample of a thing from before the server started, zero if
+// there is none, and returns the newest that is known.
+func (h *Heard) Remember(thing twin.ThingName, last twin.Time) twin.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.things[thing]
+	if t == nil {
+		t = &heard{}
+		h.things[thing] = t
+	}
+	t.last = max(t.last, last)
+	return t.last
 }
 
 // note is what is to be remembered of the rows of a thing.

@@ -354,7 +354,7 @@ func TestHeard(t *testing.T) {
 	}
 	measure("pump-7", start-1000, start+40) // late
 	for thing, want := range map[twin.ThingName]twin.Time{"pump-7": start + 20, "lamp-1": start + 30, "nobody": 0} {
-		if got := h.LastSeen(thing); got != want {
+		if got, _ := h.LastSeen(thing); got != want {
 			t.Errorf("%s: last seen %d, want %d", thing, got-start, want-start)
 		}
 	}
@@ -376,7 +376,13 @@ func TestHeard(t *testing.T) {
 		t.Errorf("log %s", log.String())
 	}
 	s.refuse = twin.NewError(twin.KindFull, "full")
-	if err := h.Ingest([]twin.Row{{Thing: "pump-10", Time: 1, Arrival: 1}}, true, nil); twin.Kind(err) != twin.KindFull || h.LastSeen("pump-10") != 0 {
+	if err := h.Ingest([]twin.Row{{Thing: "pump-10", Time: 1, Arrival: 1}}, true, nil); twin.Kind(err) != twin.KindFull {
 		t.Errorf("refused: %v", err)
+	}
+	if _, known := h.LastSeen("pump-10"); known {
+		t.Error("what was refused counts as seen")
+	}
+	if h.Remember("pump-10", 7) != 7 || h.Remember("pump-10", 3) != 7 {
+		t.Error("what is remembered is not the newest")
 	}
 }
