@@ -29,10 +29,8 @@ func (s *Service) Test(ctx context.Context, name twin.WebhookName) (string, erro
 	if err != nil {
 		return "", err
 	}
-	if failed := s.sender.send(ctx, h.URL, h.Secret, "msg_test_"+rand.Text()[:12], body); failed != nil {
-		return failed.text, nil
-	}
-	return "", nil
+	failed := s.sender.send(ctx, h.URL, h.Secret, "msg_test_"+rand.Text()[:12], body)
+	return failed.reason(), nil
 }
 
 // Dead lists the dead letters of a webhook, oldest first.

@@ -62,7 +62,13 @@ type sendError struct {
 	after time.Duration // that the receiver asks us to wait; 0: it does not
 }
 
-func (e *sendError) Error() string { return e.text }
+// reason is empty for a try that did not fail.
+func (e *sendError) reason() string {
+	if e == nil {
+		return ""
+	}
+	return e.text
+}
 
 // send makes one try; nil means that the receiver answered 2xx.
 func (s *sender) send(ctx context.Context, to string, key []byte, id string, body []byte) *sendError {

@@ -83,7 +83,6 @@ type world struct {
 	hub    *feed.Hub
 	now    time.Time
 	opts   webhook.Options
-	stop   func()
 	// waits gets how long a webhook waits after a failure; it goes on when that is read.
 	waits chan time.Duration
 }
