@@ -165,7 +165,12 @@ func (w *world) add(t *testing.T, hook twin.Webhook) string {
 // happen commits so many events of a thing.
 func (w *world) happen(t *testing.T, thing twin.ThingName, n int) {
 	t.Helper()
-	request, err := twin.ParseRequest([]byte(`{"state":{"reported":{"t":1}}}`), w.engine.Limits())
+	w.change(t, thing, `{"state":{"reported":{"t":1}}}`, n)
+}
+
+func (w *world) change(t *testing.T, thing twin.ThingName, body string, n int) {
+	t.Helper()
+	request, err := twin.ParseRequest([]byte(body), w.engine.Limits())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,6 +224,8 @@ type receiver struct {
 	*httptest.Server
 	requests chan got
 
+	hold chan struct{} // nil, or answers wait until it is closed
+
 	mu     sync.Mutex
 	status int
 }
@@ -237,6 +244,15 @@ func (r *receiver) answer(status int) {
 	r.mu.Unlock()
 }
 
+// pause lets answers wait until the channel is closed.
+func (r *receiver) pause() chan struct{} {
+	hold := make(chan struct{})
+	r.mu.Lock()
+	r.hold = hold
+	r.mu.Unlock()
+	return hold
+}
+
 func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 	body, _ := io.ReadAll(req.Body)
 	g := got{id: req.Header.Get("webhook-id"), at: req.Header.Get("webhook-timestamp"), signature: req.Header.Get("webhook-signature"), body: string(body)}
@@ -253,9 +269,12 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 		g.seqs = append(g.seqs, ev.Seq)
 	}
 	r.mu.Lock()
-	status := r.status
+	status, hold := r.status, r.hold
 	r.mu.Unlock()
 	r.requests <- g // before the answer, so that the next request is not noted first
+	if hold != nil {
+		<-hold
+	}
 	if status/100 == 3 {
 		w.Header().Set("Location", "http://"+req.Host+"/elsewhere")
 	}
@@ -282,5 +301,9 @@ func (r *receiver) none(t *testing.T) {
 	default:
 	}
 }
+
+func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+type feedCursor = feed.Cursor
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
