@@ -19,7 +19,6 @@ import (
 type hook struct {
 	definition
 	service *Service
-	filter  feed.Filter
 	stop    context.CancelFunc // nil: it does not run
 	done    chan struct{}      // closed when it does not run any more
 
@@ -67,7 +66,6 @@ type batch struct {
 
 // run delivers until ctx ends.
 func (h *hook) run(ctx context.Context) {
-	h.filter = filterOf(&h.Filter)
 	for failures := 1; ; failures++ {
 		err := h.follow(ctx)
 		if ctx.Err() != nil {
@@ -136,7 +134,7 @@ func (h *hook) follow(ctx context.Context) error {
 			return err
 		}
 	}
-	reader, err := h.service.feed.Subscribe(ctx, h.at().Cursor, h.filter)
+	reader, err := h.service.feed.Subscribe(ctx, h.at().Cursor, filterOf(&h.Filter))
 	if err != nil {
 		return err
 	}
@@ -202,7 +200,7 @@ func (p *pages) keep(page []feed.Entry) {
 func (h *hook) nextBatch(ctx context.Context, p *pages) (batch, error) {
 	if len(p.rest) == 0 && p.cut {
 		p.close()
-		reader, err := h.service.feed.Subscribe(ctx, h.at().Cursor, h.filter)
+		reader, err := h.service.feed.Subscribe(ctx, h.at().Cursor, filterOf(&h.Filter))
 		if err != nil {
 			return batch{}, err
 		}
@@ -236,7 +234,7 @@ func (h *hook) nextBatch(ctx context.Context, p *pages) (batch, error) {
 // collect reads a batch again whose ends are known.
 func (h *hook) collect(ctx context.Context, after, upTo feed.Cursor) (batch, error) {
 	b := batch{upTo: upTo, end: upTo}
-	reader, err := h.service.feed.Subscribe(ctx, after, h.filter)
+	reader, err := h.service.feed.Subscribe(ctx, after, filterOf(&h.Filter))
 	if err != nil {
 		return b, err
 	}
