@@ -114,7 +114,11 @@ func TestTelemetry_lastSeen(t *testing.T) {
 		return text
 	}
 	send := func() { r.call(t, "POST", "/api/v1/twins/lamp-2/telemetry", `{"a":2}`) }
-	send()
+	until(t, "the twin", func() bool {
+		send()
+		status, _ := r.call(t, "GET", "/api/v1/twins/lamp-2", "")
+		return status == 200
+	})
 	first := lastSeen()
 	until(t, "a later sample", func() bool { send(); return lastSeen() != first })
 	want := lastSeen()
