@@ -30,6 +30,7 @@ var imports = map[string]rule{
 	"internal/feed":              {[]string{"twin"}, "the feed goes by events and positions, whatever keeps them"},
 	"internal/history":           {[]string{"twin", "internal/store"}, "reads the past through the contract"},
 	"internal/series":            {[]string{"twin"}, "the encoding of samples and their figures: no disk, no clock"},
+	"internal/bridge":            {[]string{"twin"}, "two MQTT clients, given what takes a message here"},
 	"internal/telemetry":         {[]string{"twin", "internal/store", "internal/series"}, "the way of samples, through the contract"},
 	"internal/proof":             {[]string{"twin", "internal/store"}, "checks the past through the contract"},
 	"internal/command":           {[]string{"twin"}, "the life of commands goes by events and records, whatever keeps them and whoever carries them"},
@@ -42,7 +43,7 @@ var imports = map[string]rule{
 	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry"}, "a door knows no other door; it shows pages of history and telemetry as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
-		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry",
+		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry", "internal/bridge",
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},

@@ -62,12 +62,13 @@ func (d *delivered) seq() int {
 }
 
 // serving starts a server and waits until it is ready.
-func serving(t *testing.T, dir string) (cmd *exec.Cmd, url string) {
+func serving(t *testing.T, dir string, env ...string) (cmd *exec.Cmd, url string) {
 	t.Helper()
 	ready := filepath.Join(dir, "ready.json")
 	_ = os.Remove(ready)
 	cmd = exec.Command("twofold", "serve", "--data", filepath.Join(dir, "data"), "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--ready-file", ready)
 	cmd.Env = append(os.Environ(), "TWOFOLD_WEBHOOKS_ENABLED=true", "TWOFOLD_WEBHOOKS_ALLOW_PRIVATE=127.0.0.1")
+	cmd.Env = append(cmd.Env, env...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

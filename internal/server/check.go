@@ -84,6 +84,12 @@ func (l *loader) check() []string {
 		fault("telemetry.topics", "%d topics are over the limit of %d", n, device.PatternsMax)
 	}
 	c.Retention.check(fault)
+	if c.Bridge.URL != "" {
+		o := c.Bridge.options()
+		if err := o.Check(); err != nil {
+			fault("bridge", "%v", err)
+		}
+	}
 	if c.StorageBudget > 0 && c.StorageBudget < budgetMin {
 		fault("storage.budget", "%s is less than %s, of which the log of the newest writes may take a good part",
 			bytesValue{p: &c.StorageBudget}, bytesText(budgetMin))

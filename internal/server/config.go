@@ -21,6 +21,7 @@ type Config struct {
 	Ingest    IngestConfig
 	Telemetry TelemetryConfig
 	Webhooks  WebhooksConfig
+	Bridge    BridgeConfig
 	Log       LogConfig
 	Retention RetentionConfig
 	StopTime  time.Duration // longest graceful stop
@@ -118,6 +119,7 @@ func Default() Config {
 		Engine:    EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
 		Telemetry: TelemetryConfig{AheadMax: twin.TelemetryAheadDefault, LateMax: twin.TelemetryLateDefault},
 		Retention: RetentionConfig{History: 90 * ageDay, Events: ageYear, Telemetry: 30 * ageDay, Rollups: 2 * ageYear},
+		Bridge:    BridgeConfig{ClientID: "twofold", Back: bridgeBack},
 		Log:       LogConfig{Level: "info", Format: "text"},
 		StopTime:  10 * time.Second,
 	}
@@ -164,6 +166,13 @@ func (c *Config) settings() []setting {
 		{"telemetry.topics", "", "topics that carry telemetry beside twins/{thing}/telemetry, such as dt/+/{thing}/#; {metric} may be a level too", (*listValue)(&c.Telemetry.Topics)},
 		{"telemetry.ahead_max", "", "how far ahead of the clock the time of a sample may be", durationValue{&c.Telemetry.AheadMax, time.Second, 24 * time.Hour}},
 		{"telemetry.late_max", "", "how old a sample may be when it comes", durationValue{&c.Telemetry.LateMax, time.Minute, 100 * 365 * 24 * time.Hour}},
+		{"bridge.url", "", "an external MQTT broker whose messages are taken here, such as mqtt://broker:1883 or mqtts://broker:8883", (*textValue)(&c.Bridge.URL)},
+		{"bridge.client_id", "", "name of the client there; its session stays", (*textValue)(&c.Bridge.ClientID)},
+		{"bridge.username", "", "user there", (*textValue)(&c.Bridge.Username)},
+		{"bridge.password_file", "", "file with the password there", (*textValue)(&c.Bridge.PasswordFile)},
+		{"bridge.ca", "", "authorities (PEM) that sign the certificate of the broker; empty: those of the system", (*textValue)(&c.Bridge.CA)},
+		{"bridge.topics", "", "topic filters that are subscribed there, such as $share/twofold/twins/#", (*listValue)(&c.Bridge.Topics)},
+		{"bridge.back", "", "topic filters here whose messages are published there", (*listValue)(&c.Bridge.Back)},
 		{"webhooks.enabled", "", "let webhooks be made and send them events", (*boolValue)(&c.Webhooks.Enabled)},
 		{"webhooks.allow_private", "", "host names, addresses and networks such as 10.1.0.0/16 that webhooks may call though they are not public", (*listValue)(&c.Webhooks.AllowPrivate)},
 		{"log.level", "log-level", "least level that is logged: `debug|info|warn|error`", choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},

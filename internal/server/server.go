@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/twofold-iot/twofold/internal/bridge"
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
 	"github.com/twofold-iot/twofold/internal/door/device"
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
@@ -56,6 +57,7 @@ type Server struct {
 	jobs     *jobs
 
 	webhooks *webhook.Service // nil: not open
+	bridge   *bridge.Bridge   // nil: there is none
 
 	telemetry *telemetry.Telemetry
 	heard     *device.Heard // telemetry on its way from the doors
@@ -142,7 +144,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	s.commands.connect(log, s.broker)
 	s.jobs.connect(s.broker)
 	s.aws.ConnectJobs(s.jobs.Service, s.jobs.expand(c.HTTP.PublicURL))
-	if s.webhooks, err = openWebhooks(log, s.engine, s.feed, feedLog{s.store}, &c.Webhooks); err != nil {
+	if err = s.openOthers(); err != nil {
 		return s, err
 	}
 	s.health = &health{store: s.store, version: Version()}
@@ -156,6 +158,18 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		}
 	}
 	return s, nil
+}
+
+// openOthers opens what speaks to other systems.
+func (s *Server) openOthers() (err error) {
+	c := &s.config
+	if s.webhooks, err = openWebhooks(s.log, s.engine, s.feed, feedLog{s.store}, &c.Webhooks); err != nil {
+		return err
+	}
+	if c.Bridge.URL != "" {
+		s.bridge, err = openBridge(s.log, s.broker, &c.Bridge)
+	}
+	return err
 }
 
 // openData opens what keeps the data, and the feed of it.
@@ -249,6 +263,9 @@ func (s *Server) takeDown(ctx context.Context) error {
 		if !l.at.overHTTP() {
 			_ = l.Close() // no new devices; those connected stay until the broker closes
 		}
+	}
+	if s.bridge != nil {
+		s.bridge.Close()
 	}
 	if s.webhooks != nil {
 		s.webhooks.Close() // what is on its way is sent again after the next start
