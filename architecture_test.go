@@ -33,6 +33,7 @@ var imports = map[string]rule{
 	"internal/bridge":            {[]string{"twin"}, "two MQTT clients, given what takes a message here"},
 	"internal/telemetry":         {[]string{"twin", "internal/store", "internal/series"}, "the way of samples, through the contract"},
 	"internal/proof":             {[]string{"twin", "internal/store"}, "checks the past through the contract"},
+	"internal/expr":              {[]string{"twin"}, "the expression language: over the nouns, pure"},
 	"internal/command":           {[]string{"twin"}, "the life of commands goes by events and records, whatever keeps them and whoever carries them"},
 	"internal/job":               {[]string{"twin"}, "the life of jobs goes by events and records, whatever keeps them and whoever tells devices"},
 	"internal/webhook":           {[]string{"twin", "internal/feed"}, "follows the feed as it is, and keeps records, whatever keeps them"},
@@ -54,13 +55,14 @@ var imports = map[string]rule{
 var engines = map[string]string{
 	"github.com/cockroachdb/pebble/":     "internal/store/pebblestore",
 	"github.com/go-json-experiment/json": "twin",
+	"cel.dev/":                           "internal/expr",
 	"github.com/goccy/go-yaml":           "internal/server",
 	"github.com/spf13/cobra":             "cmd/twofold",
 	"github.com/coder/websocket":         "internal/door/mqtt",
 }
 
 // clockFree packages take the time from outside.
-var clockFree = []string{"twin", "internal/store", "internal/engine", "internal/series"}
+var clockFree = []string{"twin", "internal/store", "internal/engine", "internal/series", "internal/expr"}
 
 type listed struct {
 	ImportPath string
