@@ -1,0 +1,4 @@
+// Package model says what a kind of thing is: [Parse] reads and checks the definition,
+// [Model.Evaluate] gives the computed attributes of a twin from its state alone.
+// Everything here is pure: no clock, no disk.
+package model
