@@ -38,11 +38,11 @@ func TestWebhooks(t *testing.T) {
 	if err != nil || len(key) != 32 {
 		t.Fatalf("secret %q", made.Secret)
 	}
-	next := func(want ...string) {
+	next := func(want ...string) (body string) {
 		t.Helper()
 		select {
 		case req := <-requests:
-			body := <-bodies
+			body = <-bodies
 			mac := hmac.New(sha256.New, key)
 			fmt.Fprintf(mac, "%s.%s.%s", req.Header.Get("webhook-id"), req.Header.Get("webhook-timestamp"), body)
 			if got := req.Header.Get("webhook-signature"); got != "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)) {
@@ -56,6 +56,7 @@ func TestWebhooks(t *testing.T) {
 		case <-time.After(waitMax):
 			t.Fatal("no request comes")
 		}
+		return body
 	}
 	change := func(r *running, thing, body string) {
 		t.Helper()
@@ -92,7 +93,17 @@ func TestWebhooks(t *testing.T) {
 	}
 	c.Webhooks.Enabled = true
 	r = start(t, c)
-	next(`"t":22`)
+	// A stop can come before it is noted that the first request was taken: then it is
+	// sent once more, which "at least once" allows.
+	sent := next(`"pump-7"`)
+	if strings.Contains(sent, `"t":21.5`) {
+		if !strings.Contains(sent, `"t":22`) {
+			sent = next(`"pump-7"`)
+		}
+	}
+	if !strings.Contains(sent, `"t":22`) {
+		t.Errorf("%s\ndoes not hold what happened meanwhile", sent)
+	}
 	if status, answer := r.call(t, "DELETE", "/api/v1/webhooks/crm", ""); status != 200 {
 		t.Errorf("%d %s", status, answer)
 	}
