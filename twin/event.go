@@ -31,13 +31,16 @@ const (
 	EventManaged      EventKind = 8  // an administrative act: tags, model, creation
 	EventCommand      EventKind = 9  // a step in the life of a command; Type is its state, Correlation its id
 	EventJob          EventKind = 10 // a step of a job with the thing; Type is its status, Correlation the job
+	EventBehaviour    EventKind = 11 // a step of the state machine of the model, or one that it does not allow
+	EventAlarm        EventKind = 12 // an alarm was raised, acknowledged, cleared or muted; Type says which, Correlation names it
+	EventModel        EventKind = 13 // a version of a model came into force; only in the log of [ModelLog]
 )
 
 // eventKinds are the names as they are shown and asked for.
 var eventKinds = [...]string{ //nolint:gochecknoglobals // read only
 	EventUpdated: "updated", EventDeleted: "deleted", EventRecorded: "recorded", EventRejected: "rejected",
 	EventConnected: "connected", EventDisconnected: "disconnected", EventReported: "reported", EventManaged: "managed",
-	EventCommand: "command", EventJob: "job",
+	EventCommand: "command", EventJob: "job", EventBehaviour: "behaviour", EventAlarm: "alarm", EventModel: "model",
 }
 
 // String returns the kind as it is shown.

@@ -32,6 +32,26 @@ func ExpectVersion(v Version) *Request { return &Request{hasVersion: true, versi
 // delete.
 func (r *Request) State() string { return text(r.text) }
 
+// Touches calls visit with the section and the name of each top-level attribute that an
+// update names, also where it sets what is there already. It returns false if the update
+// names no attributes: it clears a whole section, or there is no update.
+func (r *Request) Touches(visit func(section, name string)) bool {
+	if r == nil || r.state == nil || r.state.kind != kindObject {
+		return false
+	}
+	for i := range r.state.kids {
+		section := &r.state.kids[i]
+		if section.kind != kindObject {
+			return false
+		}
+		of := section.Name()
+		for j := range section.kids {
+			visit(of, section.kids[j].Name())
+		}
+	}
+	return true
+}
+
 // ParseRequest parses the body of an update. When it fails, the returned Request
 // is not nil and carries the clientToken if that could be read, to be echoed.
 //

@@ -30,8 +30,9 @@ type Attribute struct {
 	Program *expr.Program
 	Type    expr.Type // number, boolean, string, or any if the model does not say
 	Unit    string
-	// OfState says that the state alone decides it. Others need the past or the
-	// present time, themselves or through another attribute; Evaluate leaves them out.
+	// OfState says that shadow and attributes alone decide it. Others need the past, the
+	// present time, telemetry or the connection, themselves or through another attribute;
+	// Evaluate leaves them out.
 	OfState bool
 	needs   []string // computed attributes that it reads
 	line    int
@@ -111,7 +112,7 @@ func (m *Model) order(byName map[string]*Attribute) error {
 				return err
 			}
 		}
-		a.OfState = !a.Program.OnNow()
+		a.OfState = !a.Program.OnNow() && !slices.ContainsFunc(a.Program.Reads(), beside)
 		for _, need := range a.needs {
 			a.OfState = a.OfState && byName[need].OfState
 		}
@@ -126,6 +127,11 @@ func (m *Model) order(byName map[string]*Attribute) error {
 	}
 	m.computed = sorted
 	return nil
+}
+
+// beside reports whether a path is of what changes without an update of the shadow.
+func beside(p expr.Path) bool {
+	return p[0] == "telemetry" || p[0] == "connected" || p[0] == "lastSeen"
 }
 
 // Why says where a value comes from.
