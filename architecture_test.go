@@ -26,7 +26,7 @@ var imports = map[string]rule{
 	"internal/store":             {[]string{"twin"}, "the contract speaks in nouns only"},
 	"internal/store/storetest":   {[]string{"twin", "internal/store"}, "one suite for every store"},
 	"internal/store/pebblestore": {[]string{"twin", "internal/store"}, "a store knows nothing above the contract"},
-	"internal/engine":            {[]string{"twin", "internal/store"}, "the write path knows the contract, never a store or a door"},
+	"internal/engine":            {[]string{"twin", "internal/store", "internal/expr", "internal/model"}, "the write path knows the contract, never a store or a door; what a model computes is part of the event"},
 	"internal/feed":              {[]string{"twin"}, "the feed goes by events and positions, whatever keeps them"},
 	"internal/history":           {[]string{"twin", "internal/store"}, "reads the past through the contract"},
 	"internal/series":            {[]string{"twin"}, "the encoding of samples and their figures: no disk, no clock"},

@@ -36,6 +36,10 @@ const (
 	EventModel        EventKind = 13 // a version of a model came into force; only in the log of [ModelLog]
 )
 
+// ModelLog names the log in which the versions of a model are told. It is no name that a
+// thing can have.
+func ModelLog(model string) ThingName { return ThingName("$model:" + model) }
+
 // eventKinds are the names as they are shown and asked for.
 var eventKinds = [...]string{ //nolint:gochecknoglobals // read only
 	EventUpdated: "updated", EventDeleted: "deleted", EventRecorded: "recorded", EventRejected: "rejected",

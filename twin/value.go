@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -71,4 +72,22 @@ func (n *Node) Value() (Value, bool) {
 		return TextValue(string(b)), err == nil
 	}
 	return Value{}, false
+}
+
+// AppendJSON appends the value as JSON: null for one that is not set, a number that JSON
+// has not, and a text that is no UTF-8.
+func (v Value) AppendJSON(dst []byte) []byte {
+	switch v.Type {
+	case ValueBool:
+		return strconv.AppendBool(dst, v.Number != 0)
+	case ValueNumber:
+		if !math.IsNaN(v.Number) && !math.IsInf(v.Number, 0) {
+			return strconv.AppendFloat(dst, v.Number, 'g', -1, 64)
+		}
+	case ValueText:
+		if b, err := jsontext.AppendQuote(dst, v.Text); err == nil {
+			return b
+		}
+	}
+	return append(dst, "null"...)
 }

@@ -77,6 +77,7 @@ func (c *committer) record(g *group, j *job, s *shadow, change *twin.Change) {
 		Origin: j.update.Origin, Patch: change.Patch(), Model: t.attributes.Model,
 		Correlation: j.update.Request.ClientToken,
 	}
+	c.listen(j, s, change)
 	m := c.keep(g, j, s, change, &ev)
 	if j.update.IdempotencyKey != "" {
 		w := c.remember(j, change)
@@ -97,6 +98,7 @@ func (c *committer) keep(g *group, j *job, s *shadow, change *twin.Change, ev *t
 		ev.Snapshot = doc
 		info.SinceSnapshot, info.SnapshotDay, info.SnapshotGroup = 0, day, group
 	}
+	c.compute(j, s, change, ev)
 	m := c.link(g, j, ev)
 	m.Shadow, m.Doc, m.Live, m.Info = s.name, doc, change.Current.Exists(), info
 	if p := c.engine.opts.Publisher; p != nil {

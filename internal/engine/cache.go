@@ -32,6 +32,8 @@ type shadow struct {
 	// mirror is working too: what is known of a shadow that lives in the cloud; nil: not
 	// looked up.
 	mirror *mirrored
+	model  modelled // working too
+	echo   echo     // working too
 
 	durable []byte // guarded by cache.mu
 }

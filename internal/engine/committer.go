@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -33,7 +34,8 @@ type committer struct {
 	taken  []*job // scratch
 	load   loader // scratch
 
-	scratch []byte // for encoding
+	scratch []byte      // for encoding
+	paths   []expr.Path // for what an update touches
 
 	alone   int           // so many jobs are each a group of their own
 	backoff time.Duration // before the next attempt after an unknown outcome
@@ -192,11 +194,15 @@ func (c *committer) finish(jobs []*job) {
 		if j.isUpdate() && j.result.Err != nil {
 			c.note(j)
 		}
+		c.engine.tell(j)
 		c.engine.failures.hit(beforeAnswer)
 		j.answer()
 		c.engine.failures.hit(afterAnswer)
 		if j.outgoing != nil {
 			j.outgoing.Deliver()
+		}
+		if j.note != nil {
+			c.engine.appendQuietly(*j.note)
 		}
 	}
 	if f := c.engine.opts.Committed; f != nil && len(jobs) > 0 {

@@ -37,6 +37,11 @@ type Options struct {
 	IdempotencyTTL time.Duration    // how long an Idempotency-Key is remembered; 24 h
 	Now            func() time.Time // the clock; nil is an error
 	Publisher      Publisher        // may be nil
+	Models         Models           // may be nil
+	// Settled is called by a committer for each change and entry when it is durable and
+	// before who asked for it is answered, in order for one thing. It must not block, nor
+	// keep what it is given. May be nil.
+	Settled func(*Settled)
 	// Groups are the retention groups of models that have one.
 	Groups map[string]store.Group
 	// Committed is called after each group, when what it made is visible; it must

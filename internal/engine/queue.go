@@ -3,6 +3,7 @@ package engine
 import (
 	"sync"
 
+	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -28,6 +29,9 @@ type job struct {
 	shadow   *shadow // that it changed
 	doc      []byte  // the shadow's document after it
 	original *job    // the job in flight that this one repeats
+
+	computed expr.Map    // after it, of a twin with a model
+	note     *twin.Event // to be appended when it is settled, unless the queue is full
 
 	appended   twin.Event       // of an entry
 	attributes *twin.Attributes // of the thing after it, if it changes them
@@ -55,6 +59,7 @@ func (j *job) reset() {
 	j.result, j.outgoing, j.mutation = twin.Result{}, nil, -1
 	j.thing, j.shadow, j.doc, j.original = nil, nil, nil, nil
 	j.appended, j.attributes = twin.Event{}, nil
+	j.computed, j.note = nil, nil
 }
 
 // queue is the bounded list of jobs of one committer. Any goroutine puts, the

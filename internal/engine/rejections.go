@@ -120,7 +120,7 @@ func (e *Engine) flushRejections(all bool) {
 // appendQuietly appends an event that nobody waits for.
 func (e *Engine) appendQuietly(ev twin.Event) {
 	failed := func(err error) {
-		e.log.LogAttrs(context.Background(), slog.LevelDebug, "rejection not noted",
+		e.log.LogAttrs(context.Background(), slog.LevelDebug, "event not noted",
 			slog.String("thing", string(ev.Thing)), slog.String("error", err.Error()))
 	}
 	err := e.Append(twin.Entry{Event: ev, IfExists: true}, func(r twin.EntryResult) {
