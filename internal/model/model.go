@@ -22,6 +22,7 @@ type Model struct {
 	Name     string
 	Version  string
 	computed []Attribute // each after those that it reads
+	alarms   []Alarm
 }
 
 // Attribute is one computed attribute.
@@ -35,6 +36,7 @@ type Attribute struct {
 	// Evaluate leaves them out.
 	OfState bool
 	needs   []string // computed attributes that it reads
+	path    expr.Path
 	line    int
 	column  int
 }
@@ -140,6 +142,7 @@ type Why struct {
 	Expression     string
 	Inputs         []Input
 	Reason         string // why there is no value; empty if there is one
+	Failed         bool   // it is an error: a division by zero, a wrong type
 }
 
 // Input is one thing that was read, Status says whether it was there.
@@ -153,7 +156,15 @@ type Input struct {
 // of whose inputs changed keep theirs. An attribute without a value is not in the
 // map. changed nil means that everything is new. in.Computed is not read.
 func (m *Model) Evaluate(in expr.Inputs, changed []expr.Path, before expr.Map) (expr.Map, map[string]Why) {
-	values, why := expr.Map{}, map[string]Why{}
+	why := map[string]Why{}
+	values, _ := m.evaluate(&in, changed, before, why)
+	return values, why
+}
+
+// evaluate is Evaluate, and tells what moved: the paths of changed, and the attributes
+// that have another value than before. It leaves the values in in.Computed. why may be nil.
+func (m *Model) evaluate(in *expr.Inputs, changed []expr.Path, before expr.Map, why map[string]Why) (expr.Map, []expr.Path) {
+	values := make(expr.Map, len(before))
 	moved := slices.Clone(changed)
 	in.Computed = values
 	for i := range m.computed {
@@ -167,17 +178,19 @@ func (m *Model) Evaluate(in expr.Inputs, changed []expr.Path, before expr.Map) (
 			}
 			continue
 		}
-		r := a.evaluate(&in)
-		why[a.Name] = m.why(a, &in, &r)
+		r := a.evaluate(in)
+		if why != nil {
+			why[a.Name] = m.why(a, in, &r)
+		}
 		old, had := before[a.Name]
 		if r.Status == expr.Known {
 			values[a.Name] = r.Value
 		}
 		if had != (r.Status == expr.Known) || had && old != r.Value {
-			moved = append(moved, append(expr.Path{"computed"}, strings.Split(a.Name, ".")...))
+			moved = append(moved, a.path)
 		}
 	}
-	return values, why
+	return values, moved
 }
 
 func (a *Attribute) evaluate(in *expr.Inputs) expr.Result {
@@ -190,7 +203,7 @@ func (a *Attribute) evaluate(in *expr.Inputs) expr.Result {
 }
 
 func (m *Model) why(a *Attribute, in *expr.Inputs, r *expr.Result) Why {
-	w := Why{Model: m.Name, Version: m.Version, Expression: a.Program.Source(), Reason: r.Reason}
+	w := Why{Model: m.Name, Version: m.Version, Expression: a.Program.Source(), Reason: r.Reason, Failed: r.Status == expr.Failed}
 	var missing []string
 	for _, p := range a.Program.Reads() {
 		v := in.At(p)

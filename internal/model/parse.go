@@ -37,6 +37,7 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 		"name":     text(&m.Name, twin.ModelBytesMax),
 		"version":  text(&m.Version, VersionBytesMax),
 		"computed": func(n ast.Node) error { return m.parseComputed(n, env) },
+		"alarms":   func(n ast.Node) error { return m.parseAlarms(n, env) },
 	})
 	if err != nil {
 		return nil, err
@@ -49,6 +50,9 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 		return nil, fault(body, twin.ErrorMessage(err), "")
 	}
 	if err := m.link(); err != nil {
+		return nil, err
+	}
+	if err := m.linkAlarms(); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -64,6 +68,7 @@ func (m *Model) parseComputed(n ast.Node, env *expr.Env) error {
 		}
 		at := key.GetToken().Position
 		a := Attribute{Name: name, Type: expr.TypeAny, line: at.Line, column: at.Column}
+		a.path = append(expr.Path{"computed"}, strings.Split(name, ".")...)
 		var source, kind string
 		from := value
 		if value.Type() == ast.MappingType || value.Type() == ast.MappingValueType {

@@ -1,0 +1,219 @@
+package model
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/twofold-iot/twofold/internal/expr"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// Limits of alarms.
+const (
+	AlarmsMax       = 50
+	MessageBytesMax = 256
+	PlaceholdersMax = 8
+	HoldMax         = 366 * 24 * time.Hour // the longest "for"
+	AckBytesMax     = 128                  // of the name of who acknowledges
+
+	placeholderBytesMax = 64 // of a value in a message
+)
+
+// The types of the events of an alarm.
+const (
+	AlarmRaised       = "raised"
+	AlarmCleared      = "cleared"
+	AlarmAcknowledged = "acknowledged"
+	AlarmMuted        = "muted"
+	AlarmUnmuted      = "unmuted"
+)
+
+// Alarm is a condition that someone should know of. It is raised when its condition has
+// held for as long as For says. It is cleared when the condition is false, or when
+// ClearWhen is true and the condition is not.
+type Alarm struct {
+	Name      string
+	When      *expr.Program
+	ClearWhen *expr.Program // nil: the condition is false
+	For       twin.Time     // a span
+	Severity  twin.Severity
+	Message   string
+	parts     []part // of Message
+	line      int
+	column    int
+}
+
+// Alarms returns the alarms in the order of the model. The caller must not change it.
+func (m *Model) Alarms() []Alarm { return m.alarms }
+
+// part is text of a message, and a value that follows it unless it is nil.
+type part struct {
+	text  string
+	value *expr.Program
+}
+
+// programs are the expressions that decide the alarm.
+func (a *Alarm) programs() []*expr.Program {
+	if a.ClearWhen == nil {
+		return []*expr.Program{a.When}
+	}
+	return []*expr.Program{a.When, a.ClearWhen}
+}
+
+// step brings one alarm on. fresh says that its inputs may have changed.
+func (a *Alarm) step(mem AlarmMemory, in *expr.Inputs, fresh bool, out *Step) AlarmMemory {
+	if mem.MutedUntil != 0 && in.Now >= mem.MutedUntil {
+		mem.MutedUntil = 0
+		out.Events = append(out.Events, a.event(AlarmUnmuted, "", map[string]any{"raised": mem.Raised()}))
+	}
+	// What held until now held for the whole time, also if the timer comes late.
+	if mem.State == AlarmPending && in.Now >= mem.Since+a.For {
+		mem = a.raise(mem, in, out)
+	}
+	if fresh {
+		mem = a.decide(mem, in, out)
+	}
+	if mem.State == AlarmPending {
+		out.due(mem.Since + a.For)
+	}
+	if mem.MutedUntil != 0 {
+		out.due(mem.MutedUntil)
+	}
+	return mem
+}
+
+// decide asks the conditions. One that is absent or fails neither raises nor clears, but
+// it ends the time for which the condition has held.
+func (a *Alarm) decide(mem AlarmMemory, in *expr.Inputs, out *Step) AlarmMemory {
+	when := a.When.Evaluate(in)
+	switch {
+	case mem.Raised():
+		clearing := when.Status == expr.Known && !when.Holds()
+		if a.ClearWhen != nil && !when.Holds() {
+			r := a.ClearWhen.Evaluate(in)
+			clearing = r.Holds()
+		}
+		if clearing {
+			out.Events = append(out.Events, a.event(AlarmCleared, a.text(in), mem.data("raised")))
+			mem = AlarmMemory{Name: a.Name, MutedUntil: mem.MutedUntil}
+		}
+	case !when.Holds():
+		mem.State, mem.Since = AlarmIdle, 0
+	case mem.State == AlarmIdle:
+		mem.State, mem.Since = AlarmPending, in.Now
+		if a.For == 0 {
+			mem = a.raise(mem, in, out)
+		}
+	}
+	return mem
+}
+
+func (a *Alarm) raise(mem AlarmMemory, in *expr.Inputs, out *Step) AlarmMemory {
+	out.Events = append(out.Events, a.event(AlarmRaised, a.text(in), mem.data("since")))
+	mem.State, mem.Since = AlarmActive, in.Now
+	return mem
+}
+
+func (a *Alarm) event(state, message string, data map[string]any) StepEvent {
+	e := StepEvent{Kind: twin.EventAlarm, Type: state, Message: message, Correlation: a.Name, Data: encode(data)}
+	if e.Severity = twin.SeverityInfo; state == AlarmRaised {
+		e.Severity = a.Severity
+	}
+	return e
+}
+
+// encode never fails: the values are numbers, texts and booleans.
+func encode(data map[string]any) []byte {
+	b, err := json.Marshal(data)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// text is the message with the values of now.
+func (a *Alarm) text(in *expr.Inputs) string {
+	var b strings.Builder
+	for _, p := range a.parts {
+		b.WriteString(p.text)
+		if p.value == nil {
+			continue
+		}
+		r := p.value.Evaluate(in)
+		switch {
+		case r.Status != expr.Known:
+			b.WriteString("(absent)")
+		case r.Value.Type == twin.ValueText:
+			b.WriteString(shorten(r.Value.Text))
+		case r.Value.Type == twin.ValueBool:
+			b.WriteString(strconv.FormatBool(r.Value.Number != 0))
+		default:
+			b.WriteString(strconv.FormatFloat(r.Value.Number, 'g', 6, 64))
+		}
+	}
+	return b.String()
+}
+
+// shorten cuts a value to what a message has room for.
+func shorten(s string) string {
+	if len(s) <= placeholderBytesMax {
+		return s
+	}
+	n := placeholderBytesMax
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}
+
+// linkAlarms checks what the expressions of the alarms read.
+func (m *Model) linkAlarms() error {
+	ofState := map[string]bool{}
+	var names []string
+	for i := range m.computed {
+		ofState[m.computed[i].Name] = m.computed[i].OfState
+		names = append(names, m.computed[i].Name)
+	}
+	for i := range m.alarms {
+		a := &m.alarms[i]
+		programs := a.programs()
+		for _, p := range a.parts {
+			if p.value != nil {
+				programs = append(programs, p.value)
+			}
+		}
+		for _, p := range programs {
+			for _, path := range p.Reads() {
+				if path[0] != "computed" {
+					continue
+				}
+				name := strings.Join(path[1:], ".")
+				state, known := ofState[name]
+				if known && state {
+					continue
+				}
+				e := &Error{Line: a.line, Column: a.column, Reason: "alarms." + a.Name + " reads computed." + name + ", which the model does not have"}
+				if known {
+					e.Reason = "alarms." + a.Name + " reads computed." + name + ", which shadow and tags alone do not decide"
+				} else if near := expr.Nearest(name, names); near != "" {
+					e.Hint = "did you mean computed." + near + "?"
+				}
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// alarm returns the alarm with a name, nil if there is none.
+func (m *Model) alarm(name string) *Alarm {
+	i := slices.IndexFunc(m.alarms, func(a Alarm) bool { return a.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &m.alarms[i]
+}
