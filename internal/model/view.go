@@ -1,0 +1,20 @@
+package model
+
+import "github.com/twofold-iot/twofold/internal/expr"
+
+// View gives all computed attributes of a twin as it is at in.Now, those over time, of
+// telemetry and of the connection too, and why each has its value or has none.
+// in.Computed is not read.
+func (m *Model) View(in expr.Inputs) (expr.Map, map[string]Why) {
+	values, why := expr.Map{}, map[string]Why{}
+	in.Computed = values
+	for i := range m.computed {
+		a := &m.computed[i]
+		r := a.evaluate(&in)
+		why[a.Name] = m.why(a, &in, &r)
+		if r.Status == expr.Known {
+			values[a.Name] = r.Value
+		}
+	}
+	return values, why
+}
