@@ -43,7 +43,7 @@ var imports = map[string]rule{
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
 	"internal/door/awsiot":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
 	"internal/door/device":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
-	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry", "internal/models"}, "a door knows no other door; it shows pages of history and telemetry, and what models compute, as they are, and a copy of their types would be all that lay between"},
+	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry", "internal/model", "internal/models"}, "a door knows no other door; it shows pages of history and telemetry, and what models compute, as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
 		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry", "internal/bridge", "internal/models",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // Version is the AWS version of a shadow: it counts accepted updates, jumps by one
@@ -38,7 +39,15 @@ const (
 
 // ModelLog names the log in which the versions of a model are told. It is no name that a
 // thing can have.
-func ModelLog(model string) ThingName { return ThingName("$model:" + model) }
+func ModelLog(model string) ThingName { return ThingName(modelLog + model) }
+
+const modelLog = "$model:"
+
+// IsModelLog reports whether a name is one of [ModelLog].
+func (n ThingName) IsModelLog() bool {
+	model, ok := strings.CutPrefix(string(n), modelLog)
+	return ok && ThingName(model).Valid()
+}
 
 // eventKinds are the names as they are shown and asked for.
 var eventKinds = [...]string{ //nolint:gochecknoglobals // read only

@@ -9,7 +9,7 @@ import (
 // Append queues an entry. It behaves as [Engine.Submit] does, and is ordered with it.
 func (e *Engine) Append(en twin.Entry, done func(twin.EntryResult)) error {
 	ev := &en.Event
-	if !ev.Thing.Valid() && ev.Kind != twin.EventModel {
+	if !ev.Thing.Valid() && !ev.Thing.IsModelLog() {
 		return twin.NewError(twin.KindInvalid, fmt.Sprintf("Invalid thing name: %q", ev.Thing))
 	}
 	if ev.Kind == twin.EventUpdated || ev.Kind == twin.EventDeleted || ev.Kind == 0 {

@@ -30,6 +30,7 @@ type Engine interface {
 	Shadow(ctx context.Context, key twin.ShadowKey) (*twin.Shadow, error)
 	Attributes(thing twin.ThingName) *twin.Attributes
 	ThingsOf(model string) []twin.ThingName
+	AllAttributes() map[twin.ThingName]*twin.Attributes
 }
 
 // Version is one version of a model.
@@ -38,8 +39,7 @@ type Version struct {
 	Number uint32 // counts up by one from 1
 	Source []byte // as it was applied; nil: with this version the model was removed
 	Time   twin.Time
-	By     string
-	Door   twin.Door
+	Origin twin.Origin // of its request: door and session
 }
 
 // Removed reports whether the model ended with this version.
@@ -128,13 +128,38 @@ func (r *Registry) List() []Version {
 	return list
 }
 
-// Newest returns the newest version of a model.
-func (r *Registry) Newest(name string) (Version, error) {
-	en := (*r.inForce.Load())[name]
-	if en.model == nil {
-		return Version{}, twin.NewError(twin.KindNotFound, fmt.Sprintf("There is no model %q", name))
+// Twins counts the twins of each model, also of models that there are none of.
+func (r *Registry) Twins() map[string]int {
+	n := map[string]int{}
+	for _, at := range r.engine.AllAttributes() {
+		if at.Model != "" {
+			n[at.Model]++
+		}
 	}
-	return en.version, nil
+	return n
+}
+
+// Version returns a version of a model; 0: the one in force.
+func (r *Registry) Version(ctx context.Context, name string, number uint32) (Version, error) {
+	en := (*r.inForce.Load())[name]
+	if number == 0 || number == en.version.Number {
+		if en.model == nil && number == 0 {
+			return Version{}, noModel(name)
+		}
+		return en.version, nil
+	}
+	list, err := r.Versions(ctx, name, number+1, 1)
+	if err != nil {
+		return Version{}, err
+	}
+	if len(list) == 0 || list[0].Number != number {
+		return Version{}, twin.NewError(twin.KindNotFound, fmt.Sprintf("Model %s has no version %d", name, number))
+	}
+	return list[0], nil
+}
+
+func noModel(name string) error {
+	return twin.NewError(twin.KindNotFound, fmt.Sprintf("There is no model %q", name))
 }
 
 // Versions lists versions of a model, newest first, beginning below a number; 0: with the
@@ -172,8 +197,7 @@ type Change struct {
 	// Expect is the number of the version that must be in force, 0: of none; nil: of
 	// any.
 	Expect *uint32
-	By     string
-	Door   twin.Door
+	Origin twin.Origin
 }
 
 // Applied says what a change of a model does.
@@ -207,7 +231,7 @@ func (r *Registry) Apply(ctx context.Context, c Change) (Applied, error) {
 	if en.version.Number == 0 && len(all) >= NamesMax {
 		return Applied{}, twin.NewError(twin.KindFull, fmt.Sprintf("There are %d models, which is the limit", NamesMax))
 	}
-	a := Applied{Version: Version{Name: m.Name, Source: bytes.Clone(c.Source), By: c.By, Door: c.Door}}
+	a := Applied{Version: Version{Name: m.Name, Source: bytes.Clone(c.Source), Origin: c.Origin}}
 	if a.Trial, err = r.try(ctx, m, en.model); err != nil {
 		return Applied{}, err
 	}
@@ -229,12 +253,12 @@ func (r *Registry) Remove(name string, c Change) (Version, error) {
 	defer r.applying.Unlock()
 	en := (*r.inForce.Load())[name]
 	if en.model == nil {
-		return Version{}, twin.NewError(twin.KindNotFound, fmt.Sprintf("There is no model %q", name))
+		return Version{}, noModel(name)
 	}
 	if err := c.check(&en); err != nil {
 		return Version{}, err
 	}
-	v := Version{Name: name, Number: en.version.Number + 1, By: c.By, Door: c.Door}
+	v := Version{Name: name, Number: en.version.Number + 1, Origin: c.Origin}
 	return v, r.write(&v, nil)
 }
 
@@ -263,7 +287,7 @@ func (r *Registry) write(v *Version, m *model.Model) error {
 	err := r.engine.Append(twin.Entry{
 		Event: twin.Event{
 			Thing: twin.ModelLog(v.Name), Kind: twin.EventModel, Type: kind, Message: message, Correlation: v.Name,
-			Origin: twin.Origin{Door: v.Door, Session: v.By},
+			Origin: v.Origin,
 		},
 		Records: func(ev *twin.Event) ([]twin.RecordWrite, error) {
 			v.Time = ev.Time
@@ -296,7 +320,7 @@ type stored struct {
 }
 
 func encode(v *Version) ([]byte, error) {
-	s := stored{Name: v.Name, Number: v.Number, Time: v.Time, By: v.By, Door: v.Door}
+	s := stored{Name: v.Name, Number: v.Number, Time: v.Time, By: v.Origin.Session, Door: v.Origin.Door}
 	if !v.Removed() {
 		text := string(v.Source)
 		s.Source = &text
@@ -317,7 +341,7 @@ func decode(r *twin.Record) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("read the record %s of a model: %w", r.Key, err)
 	}
-	v := Version{Name: s.Name, Number: s.Number, Time: s.Time, By: s.By, Door: s.Door}
+	v := Version{Name: s.Name, Number: s.Number, Time: s.Time, Origin: twin.Origin{Door: s.Door, Session: s.By}}
 	if s.Source != nil {
 		v.Source = []byte(*s.Source)
 	}

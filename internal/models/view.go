@@ -198,7 +198,7 @@ func (a *asked) reason(at *model.Attribute, w *model.Why) string {
 func readable(err error) error {
 	var e *model.Error
 	if errors.As(err, &e) {
-		return &twin.Error{Kind: twin.KindInvalid, Message: fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Reason), Hint: e.Hint}
+		return &twin.Error{Kind: twin.KindInvalid, Message: fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Reason), Hint: e.Hint, Err: e}
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/door/rest"
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/models"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -24,15 +25,20 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 	if s.config.Ingest.ConfirmDestinations {
 		confirm = &http.Client{}
 	}
+	past := history.New(s.store, managed)
 	api := rest.New(s.log, s.engine, rest.Options{
 		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
-		Feed: restFeed{s.feed, feedLog{s.store}}, Past: history.New(s.store, managed), Twins: managed,
+		Feed: restFeed{s.feed, feedLog{s.store}}, Past: past, Twins: managed,
 		Backup: s.backup, Storage: s.storage, Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
 		Commands:  restCommands{s.commands.Service},
 		Jobs:      s.jobs.Service,
 		Artifacts: s.jobs.Service,
 		Expand:    s.jobs.expand(s.config.HTTP.PublicURL),
 		Webhooks:  s.webhooks,
+		Models:    s.models,
+		Computed: &models.Viewer{
+			Registry: s.models, Samples: s.telemetry.Reader(), History: past, Connected: s.things.Connected, LastSeen: s.lastSeen, Now: s.engine.Now,
+		},
 		Samples:   s.telemetry.Reader(),
 		Telemetry: s.heard, LastSeen: s.lastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
 	})

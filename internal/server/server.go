@@ -17,6 +17,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/feed"
+	"github.com/twofold-iot/twofold/internal/models"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
 	"github.com/twofold-iot/twofold/internal/telemetry"
@@ -50,6 +51,7 @@ type Server struct {
 	store  *pebblestore.Store
 	aws    *awsiot.Door
 	engine *engine.Engine
+	models *models.Registry
 	broker *mqtt.Broker
 	things *device.Tracker
 
@@ -110,12 +112,8 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, err
 	}
 	limits := twin.Limits{DocumentBytesMax: c.Shadow.DocumentBytesMax, DepthMax: c.Shadow.DepthMax}
-	s.engine, err = engine.Open(log, s.store, engine.Options{
-		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
-		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups,
-	})
-	if err != nil {
-		return s, fmt.Errorf("open engine: %w", err)
+	if err = s.openEngine(limits); err != nil {
+		return s, err
 	}
 	s.startRetention()
 	s.heard = device.NewHeard(log, s.engine, s.telemetry)
@@ -160,6 +158,19 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	return s, nil
 }
 
+// openEngine opens the write path with the models in force.
+func (s *Server) openEngine(limits twin.Limits) (err error) {
+	c := &s.config
+	s.engine, err = engine.Open(s.log, s.store, engine.Options{
+		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
+		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models,
+	})
+	if err != nil {
+		return fmt.Errorf("open engine: %w", err)
+	}
+	return s.models.Load(context.Background(), s.engine)
+}
+
 // openOthers opens what speaks to other systems.
 func (s *Server) openOthers() (err error) {
 	c := &s.config
@@ -179,6 +190,9 @@ func (s *Server) openData(stored pebblestore.Options) (err error) {
 	}
 	s.startFeed()
 	if err := s.openGroups(); err != nil {
+		return err
+	}
+	if s.models, err = models.NewRegistry(); err != nil {
 		return err
 	}
 	if s.telemetry, err = telemetry.Open(s.log, s.store, telemetry.Options{Now: time.Now}); err != nil {

@@ -47,7 +47,7 @@ func (m *Mutation) check() (int, error) {
 	case m.Thing == "" && (size != 0 || m.Shadow != "" || m.Anchor.Seq != 0):
 		return 0, invalid("it has an event or a shadow but no thing")
 	case m.Thing == "":
-	case !m.Thing.Valid():
+	case !m.Thing.Valid() && !m.Thing.IsModelLog():
 		return 0, invalid("%.140q is no thing name", string(m.Thing))
 	case m.Shadow != "" && !m.Shadow.Valid():
 		return 0, invalid("%.140q is no shadow name", string(m.Shadow))

@@ -106,7 +106,7 @@ func (doc *openAPI) operation(r *route) *operation {
 			Name: "id", In: "path", Description: "name of the thing", Required: true, Schema: schemaOf(reflect.TypeFor[twin.ThingName](), nil),
 		})
 	}
-	for _, name := range []string{"command", "shadow", "job", "artifact"} {
+	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName"} {
 		if strings.Contains(r.path, "{"+name+"}") {
 			p := doc.parameter(name, "path")
 			p.Required = true
@@ -223,6 +223,9 @@ func parameters() map[string]about {
 		"webhook":           {"name of a webhook", text},
 		"letter":            {"id of a dead letter: the webhook-id of its requests", text},
 		"force":             {"also if it has not ended", boolean},
+		"modelName":         {"name of a model", text},
+		"modelVersion":      {"number of a version of the model; without it the one in force", number},
+		"dryRun":            {"true: say what would change, and change nothing", boolean},
 		"artifact":          {"name of an artifact", text},
 		"sha256":            {"the SHA-256 that the content must have, in hex; other content is refused", text},
 		"Range":             {"a part of the content, such as bytes=0-65535", text},
@@ -263,7 +266,7 @@ func schemaOf(t reflect.Type, components map[string]*schema) *schema {
 		return &schema{Type: "string"}
 	case reflect.Bool:
 		return &schema{Type: "boolean"}
-	case reflect.Int, reflect.Uint64:
+	case reflect.Int, reflect.Uint32, reflect.Uint64:
 		return &schema{Type: "integer", Minimum: &zero}
 	case reflect.Float64:
 		return &schema{Type: "number"}

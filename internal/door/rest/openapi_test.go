@@ -256,6 +256,13 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"GET", "/api/v1/webhooks", ""},
 		{"GET", "/api/v1/webhooks/crm", ""},
 		{"POST", "/api/v1/webhooks/crm/test", ""},
+		{"PUT", "/api/v1/models/pump?dryRun=true", pumpModel},
+		{"PUT", "/api/v1/models/pump", pumpModel},
+		{"GET", "/api/v1/models", ""},
+		{"GET", "/api/v1/models/pump", ""},
+		{"GET", "/api/v1/models/pump/versions", ""},
+		{"GET", "/api/v1/twins/pump-7/computed", ""},
+		{"DELETE", "/api/v1/models/pump", ""},
 		{"DELETE", "/api/v1/twins/pump-7?whole=true", ""},
 	} {
 		if res := w.call(call[0], call[1], call[2]); res.Code >= 300 {

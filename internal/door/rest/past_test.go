@@ -17,6 +17,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/job"
+	"github.com/twofold-iot/twofold/internal/models"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
@@ -73,7 +74,11 @@ func newWorld(t *testing.T) *world {
 	log := &bytes.Buffer{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	s := store.NewMemory()
-	e, err := engine.Open(logger, s, engine.Options{Now: w.Now})
+	registry, err := models.NewRegistry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.Open(logger, s, engine.Options{Now: w.Now, Models: registry})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,12 +87,19 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
+	if err := registry.Load(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
 	m := managed{e}
+	past, connected := history.New(s, m), func(thing twin.ThingName) bool { return w.connected[thing] }
 	jobs := newJobs(t, e, s, w.Now)
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
-		Past: history.New(s, m), Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs), Webhooks: newWebhooks(t, e, s, w.Now),
-		Connected: func(thing twin.ThingName) bool { return w.connected[thing] },
+		Past: past, Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs), Webhooks: newWebhooks(t, e, s, w.Now),
+		Connected: connected, Models: registry, Computed: &models.Viewer{
+			Registry: registry, Samples: telemetry.NewReader(s), History: past, Connected: connected, Now: e.Now,
+			LastSeen: func(twin.ThingName) twin.Time { return 0 },
+		},
 	})
 	w.jobs = jobs
 	w.store, w.engine, w.api = s, e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}

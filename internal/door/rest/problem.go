@@ -18,6 +18,8 @@ type problem struct {
 	RequestID      string        `json:"requestId"`
 	Parameter      string        `json:"parameter,omitempty"` // of the query, that is at fault
 	Pointer        string        `json:"pointer,omitempty"`   // into the body, to what is at fault (RFC 6901, as a fragment)
+	Line           int           `json:"line,omitempty"`      // of a definition in the body, from 1
+	Column         int           `json:"column,omitempty"`
 	CurrentVersion *twin.Version `json:"currentVersion,omitempty"`
 	// Of a request with many lines: how many were taken, how many not and why.
 	Accepted int         `json:"accepted,omitempty"`

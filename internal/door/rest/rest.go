@@ -55,6 +55,8 @@ type Options struct {
 	Jobs      Jobs              // nil: there are none
 	Artifacts Artifacts         // nil: there are none
 	Webhooks  Webhooks          // nil: there are none
+	Models    Models            // nil: there are none
+	Computed  Computed          // computed attributes of twins; nil: there are none
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.
 	Expand func(*http.Request, *twin.JobRequest) error
 	// TelemetryRules say which samples are taken.

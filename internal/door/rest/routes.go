@@ -88,10 +88,18 @@ func (d *door) routes() []route {
 			headers: []string{"Last-Event-ID"}, types: []string{"text/event-stream"}, handler: d.stream,
 		})
 	}
+	return d.addSampleRoutes(d.addDefinedRoutes(list))
+}
+
+// addDefinedRoutes adds what an administrator defines.
+func (d *door) addDefinedRoutes(list []route) []route {
 	if d.opts.Webhooks != nil {
 		list = append(list, d.webhookRoutes()...)
 	}
-	return d.addSampleRoutes(list)
+	if d.opts.Models != nil {
+		list = append(list, d.modelRoutes()...)
+	}
+	return list
 }
 
 // addDeviceRoutes adds what is sent to devices.

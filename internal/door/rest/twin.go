@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/models"
 	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -206,8 +206,21 @@ func (d *door) addPast(r *http.Request, key twin.ShadowKey, p *params, doc *docu
 	if err := d.addMeans(r.Context(), key, p, &sum, doc.Why); err != nil {
 		return err
 	}
-	doc.Computed, err = computed(&sum, connected, doc.Why)
+	ofModel, err := d.ofModel(r.Context(), key)
+	if err != nil {
+		return err
+	}
+	doc.Computed, err = computed(&sum, connected, ofModel, doc.Why)
 	return err
+}
+
+// ofModel returns what the model of a thing computes; nothing for a named shadow.
+func (d *door) ofModel(ctx context.Context, key twin.ShadowKey) ([]models.Attribute, error) {
+	if d.opts.Computed == nil || key.Shadow != "" {
+		return nil, nil
+	}
+	v, _, err := d.opts.Computed.View(ctx, key.Thing)
+	return v.Attributes, err
 }
 
 // addMeans puts the means of the metrics of a thing beside those of its attributes. Of one
@@ -253,10 +266,50 @@ func reportedStates(states []history.State) []reported {
 	return list
 }
 
-// computed writes the attributes that follow from the past, and says in why what it
-// cannot give.
-func computed(sum *history.Summary, connected bool, why map[string]string) (json.RawMessage, error) {
-	fields := []byte(`{"uptimeHours":`)
+// computed writes the attributes that follow from the past and those of the model, and
+// says in why what it cannot give. Of one name that of the model counts.
+func computed(sum *history.Summary, connected bool, ofModel []models.Attribute, why map[string]string) (json.RawMessage, error) {
+	named := map[string]bool{}
+	var fields []byte
+	for i := range ofModel {
+		a := &ofModel[i]
+		named[a.Name] = true
+		if a.Value.Type == 0 {
+			why[a.Name] = a.Reason
+		}
+		fields = append(fields, ',')
+		fields = append(twin.TextValue(a.Name).AppendJSON(fields), ':')
+		fields = a.Value.AppendJSON(fields)
+	}
+	if !named["uptimeHours"] {
+		fields = uptime(append(fields, `,"uptimeHours":`...), sum, connected, why)
+	}
+	for i := range sum.Averages {
+		a := &sum.Averages[i]
+		if named[a.Title()] {
+			continue
+		}
+		fields = append(fields, ',')
+		fields = append(twin.TextValue(a.Title()).AppendJSON(fields), ':')
+		fields = appendNumber(fields, a.Mean)
+	}
+	if sum.AveragesFrom > sum.From {
+		why["averages"] = "they begin at " + timeText(sum.AveragesFrom) + ": of more than " +
+			strconv.Itoa(history.SummaryEventsMax) + " updates in the window the newest count"
+	}
+	for _, missing := range [...][2]string{{"anomalyScore", "this version computes no scores"}, {"predictedFailureDate", "this version makes no predictions"}} {
+		if named[missing[0]] {
+			continue
+		}
+		why[missing[0]] = missing[1]
+		fields = append(append(append(fields, `,"`...), missing[0]...), `":null`...)
+	}
+	fields[0] = '{'
+	return append(fields, '}'), nil
+}
+
+// uptime writes for how long a thing has been connected, null if that is not known.
+func uptime(fields []byte, sum *history.Summary, connected bool, why map[string]string) []byte {
 	switch {
 	case connected && sum.Connected, !connected && !sum.Known && sum.FirstContact != 0:
 		fields = appendNumber(fields, sum.UptimeHours)
@@ -270,24 +323,7 @@ func computed(sum *history.Summary, connected bool, why map[string]string) (json
 		why["uptimeHours"] = "the thing is not connected"
 		fields = append(fields, "null"...)
 	}
-	for i := range sum.Averages {
-		a := &sum.Averages[i]
-		name, err := marshal(a.Title())
-		if err != nil {
-			return nil, fmt.Errorf("write the average of %q: %w", a.Name, err)
-		}
-		fields = append(fields, ',')
-		fields = append(fields, name[:len(name)-1]...) // without the newline
-		fields = append(fields, ':')
-		fields = appendNumber(fields, a.Mean)
-	}
-	if sum.AveragesFrom > sum.From {
-		why["averages"] = "they begin at " + timeText(sum.AveragesFrom) + ": of more than " +
-			strconv.Itoa(history.SummaryEventsMax) + " updates in the window the newest count"
-	}
-	why["anomalyScore"] = "this version computes no scores"
-	why["predictedFailureDate"] = "this version makes no predictions"
-	return append(fields, `,"anomalyScore":null,"predictedFailureDate":null}`...), nil
+	return fields
 }
 
 // appendNumber writes a number, null for one that JSON has not.
