@@ -25,6 +25,9 @@ type eventDocument struct {
 	Correlation string          `json:"correlationId,omitempty"`
 	Data        json.RawMessage `json:"data,omitempty"`
 	Patch       json.RawMessage `json:"patch,omitempty"`
+	// Computed is what the event changed of the computed attributes; null: gone.
+	Computed     json.RawMessage `json:"computed,omitempty"`
+	ModelVersion uint32          `json:"modelVersion,omitempty"`
 }
 
 func newEventDocument(ev *twin.Event) *eventDocument {
@@ -33,6 +36,7 @@ func newEventDocument(ev *twin.Event) *eventDocument {
 		Time: timeText(ev.Time), OriginTime: timeText(ev.OriginTime), By: ev.Origin.Session,
 		Model: ev.Model, Type: ev.Type, Severity: ev.Severity.String(), Message: ev.Message,
 		Correlation: ev.Correlation, Data: ev.Data, Patch: ev.Patch,
+		Computed: ev.Computed, ModelVersion: ev.ModelVersion,
 	}
 	if ev.Origin.Door != 0 {
 		d.Door = ev.Origin.Door.String()

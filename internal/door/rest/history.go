@@ -29,6 +29,9 @@ type pastState struct {
 	Reported    json.RawMessage `json:"reported,omitempty"`
 	Desired     json.RawMessage `json:"desired,omitempty"`
 	Patch       json.RawMessage `json:"patch,omitempty"`
+	// Computed is what the event changed of the computed attributes; null: gone.
+	Computed     json.RawMessage `json:"computed,omitempty"`
+	ModelVersion uint32          `json:"modelVersion,omitempty"`
 }
 
 // pastStates are the states of a page.
@@ -47,6 +50,7 @@ func (p *pastState) set(st *history.State) {
 	*p = pastState{
 		Timestamp: timeText(instant(ev)), Shadow: ev.Shadow, Version: ev.Version, Seq: ev.Seq,
 		Kind: ev.Kind.String(), By: ev.Origin.Session, Correlation: ev.Correlation,
+		Computed: ev.Computed, ModelVersion: ev.ModelVersion,
 	}
 	if ev.Origin.Door != 0 {
 		p.Door = ev.Origin.Door.String()

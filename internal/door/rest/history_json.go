@@ -70,10 +70,13 @@ func (p *pastState) appendJSON(dst []byte) ([]byte, error) {
 	for _, m := range [...]struct {
 		name string
 		raw  json.RawMessage
-	}{{`,"reported":`, p.Reported}, {`,"desired":`, p.Desired}, {`,"patch":`, p.Patch}} {
+	}{{`,"reported":`, p.Reported}, {`,"desired":`, p.Desired}, {`,"patch":`, p.Patch}, {`,"computed":`, p.Computed}} {
 		if len(m.raw) > 0 { // compact, as the store has it
 			dst = append(append(dst, m.name...), m.raw...)
 		}
+	}
+	if p.ModelVersion != 0 {
+		dst = strconv.AppendUint(append(dst, `,"modelVersion":`...), uint64(p.ModelVersion), 10)
 	}
 	return append(dst, '}'), nil
 }

@@ -27,6 +27,7 @@ func TestHistoryJSON(t *testing.T) {
 			p.States = append(p.States, &pastState{
 				Timestamp: text(), Thing: twin.ThingName(text()), Shadow: twin.ShadowName(text()), Version: twin.Version(rnd.Uint64()), Seq: twin.Seq(rnd.IntN(9)),
 				Kind: text(), Recorded: text(), Door: text(), By: text(), Correlation: text(), Reported: raw(), Desired: raw(), Patch: raw(),
+				Computed: raw(), ModelVersion: uint32(rnd.IntN(2)),
 			})
 		}
 		want, err := marshal(p)

@@ -120,7 +120,10 @@ func (d *door) modelRoutes() []route {
 			method: "GET", path: "/api/v1/models", name: "listModels", summary: "List the models in force",
 			answer: modelList{}, handler: d.listModels,
 		}, {
-			method: "PUT", path: "/api/v1/models/{modelName}", name: "applyModel", summary: "Put a model into force: its definition as YAML or JSON; or say what that would do",
+			method: "POST", path: "/api/v1/models", name: "applyModel", summary: "Put a model into force, its definition as YAML or JSON; or say what that would do",
+			query: []string{"dryRun"}, headers: []string{"If-Match"}, body: "", bodyTypes: []string{typeYAML, typeOctets}, answer: modelApplied{}, handler: d.applyModel,
+		}, {
+			method: "PUT", path: "/api/v1/models/{modelName}", name: "putModel", summary: "The same for a model of this name",
 			query: []string{"dryRun"}, headers: []string{"If-Match"}, body: "", bodyTypes: []string{typeYAML, typeOctets}, answer: modelApplied{}, handler: d.applyModel,
 		}, {
 			method: "GET", path: "/api/v1/models/{modelName}", name: "getModel", summary: "Read the definition of a model",
@@ -188,7 +191,7 @@ func (d *door) applyModel(w http.ResponseWriter, r *http.Request) error {
 	}
 	a, err := d.opts.Models.Apply(r.Context(), c)
 	if err != nil {
-		return modelError(err)
+		return modelError(err, &c)
 	}
 	answer := modelApplied{
 		Name: a.Version.Name, Version: a.Version.Number, DryRun: dry, Unchanged: a.Unchanged,
@@ -214,14 +217,16 @@ func modelChange(r *http.Request) (models.Change, error) {
 	return c, err
 }
 
-// modelError says where in a model something is wrong.
-func modelError(err error) error {
+// modelError says where in a model something is wrong, or that another version is in force.
+func modelError(err error, c *models.Change) error {
 	var at *model.Error
-	if !errors.As(err, &at) {
-		return err
+	if errors.As(err, &at) {
+		return &problem{slug: slugInvalid, Detail: at.Error(), Line: at.Line, Column: at.Column}
 	}
-	detail := at.Error()
-	return &problem{slug: slugInvalid, Detail: detail, Line: at.Line, Column: at.Column}
+	if c.Expect != nil && twin.Kind(err) == twin.KindConflict {
+		return &problem{slug: slugVersion, Detail: twin.ErrorMessage(err)}
+	}
+	return err
 }
 
 func (d *door) removeModel(w http.ResponseWriter, r *http.Request) error {
@@ -231,7 +236,7 @@ func (d *door) removeModel(w http.ResponseWriter, r *http.Request) error {
 	}
 	v, err := d.opts.Models.Remove(r.PathValue("modelName"), c)
 	if err != nil {
-		return err
+		return modelError(err, &c)
 	}
 	return writeJSON(w, modelRemoved{v.Name, v.Number, true})
 }

@@ -258,6 +258,7 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"POST", "/api/v1/webhooks/crm/test", ""},
 		{"PUT", "/api/v1/models/pump?dryRun=true", pumpModel},
 		{"PUT", "/api/v1/models/pump", pumpModel},
+		{"POST", "/api/v1/models", pumpModel},
 		{"GET", "/api/v1/models", ""},
 		{"GET", "/api/v1/models/pump", ""},
 		{"GET", "/api/v1/models/pump/versions", ""},
