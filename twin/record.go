@@ -24,6 +24,7 @@ const (
 	RecordJobTargets  RecordKind = 19 // things that a job is for, see [JobTargetsKey]
 	RecordArtifact    RecordKind = 20 // artifact, by name
 	RecordPart        RecordKind = 21 // part of the content of an artifact, see [ArtifactPartKey]
+	RecordMemory      RecordKind = 26 // what a model keeps of a thing, by thing, see docs/format/model.md
 	RecordModel       RecordKind = 25 // version of a model, by name and number, see docs/format/model.md
 )
 

@@ -27,13 +27,19 @@ func (c *committer) apply(g *group, j *job) {
 		return
 	}
 	c.pin(j)
+	if j.step != nil {
+		c.step(g, j)
+		return
+	}
 	if j.entry != nil {
 		c.append(g, j)
+		c.derive(g, j)
 		return
 	}
 	s := j.thing.find(j.update.Key.Shadow)
 	if j.mirror != nil {
 		c.mirror(g, j, s)
+		c.derive(g, j)
 		return
 	}
 	if c.repeated(g, j) {
@@ -45,6 +51,7 @@ func (c *committer) apply(g *group, j *job) {
 		return
 	}
 	c.record(g, j, s, change)
+	c.derive(g, j)
 }
 
 // pin keeps the thing of a job in the cache until the job is answered.
@@ -191,10 +198,16 @@ func (c *committer) collect(jobs ...*job) {
 		if t == nil {
 			c.load.things = append(c.load.things, j.update.Key.Thing)
 		}
-		if j.isUpdate() && (t == nil || t.find(j.update.Key.Shadow) == nil) {
+		if c.wantsShadow(j) && (t == nil || t.find(j.update.Key.Shadow) == nil) {
 			c.load.shadows = append(c.load.shadows, j.update.Key)
 		}
 	}
+}
+
+// wantsShadow reports whether a job needs the shadow of its key: of an entry the classic
+// one, if a model is to see the new attributes.
+func (c *committer) wantsShadow(j *job) bool {
+	return j.isUpdate() || j.step != nil || j.entry != nil && j.entry.Attributes != nil && c.engine.opts.Models != nil
 }
 
 func (c *committer) read() error {
@@ -205,7 +218,7 @@ func (c *committer) read() error {
 	}
 	for i, name := range c.load.things {
 		if c.cache.things[name] == nil { // may be listed twice
-			c.cache.addThing(name, heads[i], c.engine.attributes.of(name))
+			c.cache.addThing(name, heads[i], c.engine.attributes.of(name)).memory = c.engine.memories.of(name)
 		}
 	}
 	// A thing without events has no shadows either: nothing to read.

@@ -3,6 +3,7 @@ package engine
 import (
 	"sync"
 
+	"github.com/twofold-iot/twofold/internal/model"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -14,8 +15,10 @@ type thing struct {
 	head twin.Head // working
 	// attributes is working too; it is never altered, only replaced.
 	attributes *twin.Attributes
-	shadows    []*shadow // those touched so far, rarely more than one
-	pending    int       // jobs in flight; a pending thing is not evicted
+	memory     *model.Memory // working, never altered; nil: nothing is kept
+	due        twin.Time     // of the timer that was set last
+	shadows    []*shadow     // those touched so far, rarely more than one
+	pending    int           // jobs in flight; a pending thing is not evicted
 	bytes      int64
 
 	newer, older *thing // neighbours in order of use
@@ -41,7 +44,7 @@ type shadow struct {
 // Rough sizes of the structures above with their map entries, so that the limit
 // holds in bytes of memory, not of documents.
 const (
-	thingOverheadBytes  = 320
+	thingOverheadBytes  = 336
 	shadowOverheadBytes = 144
 )
 

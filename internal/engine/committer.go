@@ -187,6 +187,7 @@ func (c *committer) finish(jobs []*job) {
 		if j.attributes != nil {
 			c.engine.attributes.set(j.update.Key.Thing, j.attributes)
 		}
+		c.stepSettled(j)
 		c.release(j)
 		if o := j.original; o != nil {
 			j.result = repeatOf(o.result)

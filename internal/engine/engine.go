@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -38,6 +39,10 @@ type Options struct {
 	Now            func() time.Time // the clock; nil is an error
 	Publisher      Publisher        // may be nil
 	Models         Models           // may be nil
+	// Beside fills in what is known of a thing beside its shadow: Telemetry, Connected and
+	// LastSeen. It is called by committers for models that read that, and must not block.
+	// May be nil.
+	Beside func(in *expr.Inputs)
 	// Settled is called by a committer for each change and entry when it is durable and
 	// before who asked for it is answered, in order for one thing. It must not block, nor
 	// keep what it is given. May be nil.
@@ -78,6 +83,8 @@ type Engine struct {
 	opts       Options
 	committers []*committer
 	attributes attributeTable
+	memories   memoryTable
+	timers     *timers
 	rejections rejections
 	lastTime   atomic.Int64 // newest commit time given out
 
@@ -96,12 +103,15 @@ func open(log *slog.Logger, s store.Store, opts Options, fp failpoints) (*Engine
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{log: log, store: s, opts: opts, failures: fp}
+	e := &Engine{log: log, store: s, opts: opts, failures: fp, timers: newTimers()}
 	e.rejections.m = make(map[twin.ThingName]*rejected)
 	if err := e.readLastTime(); err != nil {
 		return nil, err
 	}
 	if err := e.loadAttributes(); err != nil {
+		return nil, err
+	}
+	if err := e.loadMemories(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -114,6 +124,9 @@ func open(log *slog.Logger, s store.Store, opts Options, fp failpoints) (*Engine
 	}
 	e.running.Go(func() { e.sweepIdempotency(ctx) })
 	e.running.Go(func() { e.tendRejections(ctx) })
+	if opts.Models != nil {
+		e.running.Go(func() { e.runTimers(ctx) })
+	}
 	return e, nil
 }
 

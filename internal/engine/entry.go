@@ -52,6 +52,7 @@ func (c *committer) append(g *group, j *job) {
 		records = append(records, w)
 		t.attributes, j.attributes = &next, &next
 		ev.Model = next.Model
+		c.stepEntry(j, &ev)
 	}
 	m := c.link(g, j, &ev)
 	m.Records = records

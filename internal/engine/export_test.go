@@ -24,3 +24,6 @@ func OpenWithFailpoints(log *slog.Logger, s store.Store, o Options, onHit func(F
 
 // Sweep deletes expired idempotency records now.
 var Sweep = (*Engine).sweepOnce
+
+// StepDue submits the steps that are due by the clock.
+func (e *Engine) StepDue() { e.stepDue() }

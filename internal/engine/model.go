@@ -26,9 +26,12 @@ type Settled struct {
 	Event *twin.Event
 	// Attributes are those of the twin from now on; nil: they are as before.
 	Attributes *twin.Attributes
-	// Computed are the computed attributes of the state, if Change is one of the classic
-	// shadow of a twin whose model is known. It is never altered.
+	// Computed are the computed attributes of the state if the model of the twin has made a
+	// step: with a change of the classic shadow, other attributes, another model or as time
+	// was due; else nil. It is never altered.
 	Computed expr.Map
+	// Memory is what the model keeps from now on; nil: as before. It is never altered.
+	Memory *model.Memory
 }
 
 // modelled is what a model makes of the classic shadow of a thing; like the document it
@@ -43,30 +46,19 @@ type modelled struct {
 // event those that changed: as a JSON object, null for what has no value any more. An
 // event after which nothing of before is known has all of them.
 func (c *committer) compute(j *job, s *shadow, change *twin.Change, ev *twin.Event) {
-	at := j.thing.attributes
-	if c.engine.opts.Models == nil || at.Model == "" || s.name != "" {
+	if c.engine.opts.Models == nil || s.name != "" {
 		return
 	}
-	m, version := c.engine.opts.Models.Model(at.Model)
-	if m == nil {
-		s.model = modelled{}
-		return
-	}
-	in := expr.Inputs{ID: j.thing.name, Model: at.Model, Tags: at.Tags, Shadow: change.Current, Now: ev.Time}
-	known := s.model.by == m && s.model.attributes == at
 	var changed []expr.Path
-	if known && j.mirror == nil {
+	if j.mirror == nil {
 		changed = c.touched(change)
 	}
-	before := s.model.computed
-	values, _ := m.Evaluate(in, changed, before)
-	ev.ModelVersion = version
-	if !known {
-		before = nil
+	m, before, known := c.advance(j, s, change.Current, changed, ev.Time)
+	if m == nil || m == nobody {
+		return
 	}
-	ev.Computed = appendComputed(nil, m, values, before, !known)
-	s.model = modelled{by: m, attributes: at, computed: values}
-	j.computed = values
+	ev.ModelVersion = j.stepped.version
+	ev.Computed = appendComputed(nil, m, j.computed, before, !known)
 }
 
 // touched lists what an update can have changed; nil: anything.
@@ -110,10 +102,10 @@ func appendComputed(dst []byte, m *model.Model, values, before expr.Map, whole b
 
 // tell says what has become durable.
 func (e *Engine) tell(j *job) {
-	if e.opts.Settled == nil || j.mutation < 0 || j.thing == nil || j.result.Err != nil {
+	if e.opts.Settled == nil || j.thing == nil || j.result.Err != nil || j.mutation < 0 && !j.stepped.taken {
 		return
 	}
-	s := Settled{Thing: j.thing.name, Change: j.result.Change, Attributes: j.attributes, Computed: j.computed}
+	s := Settled{Thing: j.thing.name, Change: j.result.Change, Attributes: j.attributes, Computed: j.computed, Memory: j.stepped.Memory}
 	if j.entry != nil {
 		s.Event = &j.appended
 	}

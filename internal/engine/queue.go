@@ -16,6 +16,8 @@ type job struct {
 	entry     *twin.Entry // to be appended; update.Key names the thing
 	entryDone func(twin.EntryResult)
 
+	step *step // of the model of a thing; update.Key names the thing
+
 	mirror *mirrorJob // a document of the cloud; update names the shadow
 
 	records     []twin.RecordWrite
@@ -30,8 +32,11 @@ type job struct {
 	doc      []byte  // the shadow's document after it
 	original *job    // the job in flight that this one repeats
 
-	computed expr.Map    // after it, of a twin with a model
-	note     *twin.Event // to be appended when it is settled, unless the queue is full
+	computed expr.Map // after it, of a twin with a model
+	stepped  stepped  // what the model has made of it
+	// unchained says that the mutation is of records alone: it is no link of a chain.
+	unchained bool
+	note      *twin.Event // to be appended when it is settled, unless the queue is full
 
 	appended   twin.Event       // of an entry
 	attributes *twin.Attributes // of the thing after it, if it changes them
@@ -44,12 +49,19 @@ func (j *job) isUpdate() bool { return j.done != nil }
 // ofThing reports whether the job needs the state of a thing.
 func (j *job) ofThing() bool { return j.recordsDone == nil }
 
+// chained reports whether the job has added to the chain of its thing.
+func (j *job) chained() bool { return j.mutation >= 0 && j.thing != nil && !j.unchained }
+
 func (j *job) answer() {
 	switch {
 	case j.isUpdate():
 		j.done(j.result)
 	case j.entryDone != nil:
 		j.entryDone(twin.EntryResult{Event: j.appended, Written: j.mutation >= 0, Err: j.result.Err})
+	case j.step != nil:
+		if j.step.done != nil {
+			j.step.done(j.result.Err)
+		}
 	default:
 		j.recordsDone(j.result.Err)
 	}
@@ -59,7 +71,7 @@ func (j *job) reset() {
 	j.result, j.outgoing, j.mutation = twin.Result{}, nil, -1
 	j.thing, j.shadow, j.doc, j.original = nil, nil, nil, nil
 	j.appended, j.attributes = twin.Event{}, nil
-	j.computed, j.note = nil, nil
+	j.computed, j.note, j.stepped, j.unchained = nil, nil, stepped{}, false
 }
 
 // queue is the bounded list of jobs of one committer. Any goroutine puts, the

@@ -146,7 +146,7 @@ func (c *committer) readBack(ctx context.Context, g *group) ([]bool, error) {
 	}
 	last := make(map[twin.ThingName]int) // job index of the newest event known to be there
 	for _, j := range g.jobs {
-		if j.mutation >= 0 && j.thing != nil {
+		if j.chained() {
 			last[j.thing.name] = -1
 		}
 	}
@@ -163,7 +163,7 @@ func (c *committer) readBack(ctx context.Context, g *group) ([]bool, error) {
 		byName[name] = heads[i]
 	}
 	for i, j := range g.jobs {
-		if j.mutation < 0 || j.thing == nil {
+		if !j.chained() {
 			continue
 		}
 		there, err := c.isThere(ctx, j, &g.mutations[j.mutation], byName[j.thing.name])
@@ -176,7 +176,7 @@ func (c *committer) readBack(ctx context.Context, g *group) ([]bool, error) {
 	}
 	committed := make([]bool, len(g.jobs))
 	for i, j := range g.jobs {
-		if j.mutation >= 0 && j.thing != nil {
+		if j.chained() {
 			committed[i] = i <= last[j.thing.name]
 		}
 	}

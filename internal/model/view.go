@@ -18,3 +18,13 @@ func (m *Model) View(in expr.Inputs) (expr.Map, map[string]Why) {
 	}
 	return values, why
 }
+
+// Remembers reports whether the model keeps anything of a twin between steps, so that time
+// alone can bring it on.
+func (m *Model) Remembers() bool { return len(m.alarms) > 0 }
+
+// ReadsBeside reports whether a step reads telemetry or the connection.
+func (m *Model) ReadsBeside() bool { return false }
+
+// Empty reports whether nothing is kept.
+func (m *Memory) Empty() bool { return m == nil || m.equal(&Memory{}) }

@@ -31,6 +31,7 @@ type Engine interface {
 	Attributes(thing twin.ThingName) *twin.Attributes
 	ThingsOf(model string) []twin.ThingName
 	AllAttributes() map[twin.ThingName]*twin.Attributes
+	StepSoon(things []twin.ThingName) // their model has changed
 }
 
 // Version is one version of a model.
@@ -304,6 +305,7 @@ func (r *Registry) write(v *Version, m *model.Model) error {
 	next := maps.Clone(*r.inForce.Load())
 	next[v.Name] = entry{version: *v, model: m}
 	r.inForce.Store(&next)
+	r.engine.StepSoon(r.engine.ThingsOf(v.Name))
 	return nil
 }
 

@@ -168,7 +168,11 @@ func (s *Server) openEngine(limits twin.Limits) (err error) {
 	if err != nil {
 		return fmt.Errorf("open engine: %w", err)
 	}
-	return s.models.Load(context.Background(), s.engine)
+	if err := s.models.Load(context.Background(), s.engine); err != nil {
+		return err
+	}
+	s.engine.StepAll()
+	return nil
 }
 
 // openOthers opens what speaks to other systems.
