@@ -17,13 +17,9 @@ import (
 // something beside the shadow has changed, or somebody acts on an alarm.
 type step struct {
 	changed []expr.Path // nil: everything is new
-	act     Act         // nil: none
+	act     model.Act   // nil: none
 	done    func(error) // nil: nobody waits
 }
-
-// Act is what somebody does to what a model keeps of a twin, such as to acknowledge an
-// alarm: see [model.Model.Acknowledge].
-type Act func(m *model.Model, mem *model.Memory, now twin.Time) (*model.Memory, model.StepEvent, error)
 
 // stepped is what a model has made of a job.
 type stepped struct {
@@ -34,7 +30,7 @@ type stepped struct {
 }
 
 // Act does something to the memory of a twin's model; done is called as for Submit.
-func (e *Engine) Act(thing twin.ThingName, o twin.Origin, act Act, done func(error)) error {
+func (e *Engine) Act(thing twin.ThingName, o twin.Origin, act model.Act, done func(error)) error {
 	if err := checkKey(twin.ShadowKey{Thing: thing}); err != nil {
 		return err
 	}

@@ -151,7 +151,7 @@ func TestEngine_step_ofModel(t *testing.T) {
 	expectTold(t, e, s, append(want, "cool raised")...)
 }
 
-func act(t *testing.T, e *engine.Engine, a engine.Act) error {
+func act(t *testing.T, e *engine.Engine, a model.Act) error {
 	t.Helper()
 	ch := make(chan error, 1)
 	if err := e.Act("p", twin.Origin{Door: twin.DoorREST, Session: "ops"}, a, func(err error) { ch <- err }); err != nil {

@@ -86,8 +86,9 @@ func (t *timers) again(x todo) {
 	}
 }
 
-// take returns a step that is due at now, or else when the next one is; 0: never.
-func (t *timers) take(now twin.Time) (x todo, ok bool, next twin.Time) {
+// take returns a step that is due by the clock, or else how long it is to the next one;
+// 0: there is none.
+func (t *timers) take(clock func() time.Time) (x todo, ok bool, next time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for len(t.heap) > 0 {
@@ -96,8 +97,8 @@ func (t *timers) take(now twin.Time) (x todo, ok bool, next twin.Time) {
 			heap.Pop(&t.heap)
 			continue
 		}
-		if x.at > now {
-			return todo{}, false, x.at
+		if now := twin.TimeOf(clock()); x.at > now {
+			return todo{}, false, time.Duration(x.at-now) * time.Millisecond
 		}
 		heap.Pop(&t.heap)
 		delete(t.due, x.thing)
@@ -137,8 +138,7 @@ func (e *Engine) stepDue() time.Duration {
 		default:
 			return timersLook // until one is done
 		}
-		now := twin.TimeOf(e.opts.Now())
-		x, ok, next := e.timers.take(now)
+		x, ok, next := e.timers.take(e.opts.Now)
 		switch {
 		case ok:
 			s := step{changed: []expr.Path{}, done: func(err error) { e.stepDone(x, err) }}
@@ -155,7 +155,7 @@ func (e *Engine) stepDue() time.Duration {
 			return timersLook
 		default:
 			<-e.timers.slots
-			return min(timersLook, time.Duration(next-now)*time.Millisecond)
+			return min(timersLook, next)
 		}
 	}
 }

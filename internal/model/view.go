@@ -1,6 +1,9 @@
 package model
 
-import "github.com/twofold-iot/twofold/internal/expr"
+import (
+	"github.com/twofold-iot/twofold/internal/expr"
+	"github.com/twofold-iot/twofold/twin"
+)
 
 // View gives all computed attributes of a twin as it is at in.Now, those over time, of
 // telemetry and of the connection too, and why each has its value or has none.
@@ -28,3 +31,6 @@ func (m *Model) ReadsBeside() bool { return false }
 
 // Empty reports whether nothing is kept.
 func (m *Memory) Empty() bool { return m == nil || m.equal(&Memory{}) }
+
+// Act is what somebody does to what is kept of a twin, such as [Model.Acknowledge].
+type Act = func(m *Model, mem *Memory, now twin.Time) (*Memory, StepEvent, error)

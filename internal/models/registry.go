@@ -25,13 +25,31 @@ const (
 
 // Engine is where versions are written, and where the twins are that a model is for.
 type Engine interface {
+	Log
+	Twins
+	Stepper
+}
+
+// Log is where versions are kept.
+type Log interface {
 	Append(en twin.Entry, done func(twin.EntryResult)) error
 	Records(ctx context.Context, kind twin.RecordKind, prefix, after string, limit int) ([]twin.Record, error)
+}
+
+// Twins are what models are tried on.
+type Twins interface {
 	Shadow(ctx context.Context, key twin.ShadowKey) (*twin.Shadow, error)
 	Attributes(thing twin.ThingName) *twin.Attributes
 	ThingsOf(model string) []twin.ThingName
 	AllAttributes() map[twin.ThingName]*twin.Attributes
+}
+
+// Stepper brings models on, and knows what they keep of twins.
+type Stepper interface {
 	StepSoon(things []twin.ThingName) // their model has changed
+	Act(thing twin.ThingName, o twin.Origin, act model.Act, done func(error)) error
+	Memory(thing twin.ThingName) *model.Memory
+	AllMemories() map[twin.ThingName]*model.Memory
 }
 
 // Version is one version of a model.

@@ -36,6 +36,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Expand:    s.jobs.expand(s.config.HTTP.PublicURL),
 		Webhooks:  s.webhooks,
 		Models:    s.models,
+		Alarms:    s.models,
 		Computed: &models.Viewer{
 			Registry: s.models, Samples: s.telemetry.Reader(), History: past, Connected: s.things.Connected, LastSeen: s.lastSeen, Now: s.engine.Now,
 		},

@@ -280,11 +280,7 @@ func (d *door) getComputed(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !ok {
-		name := d.attributes(key.Thing).Model
-		if name == "" {
-			return &problem{slug: slugNotFound, Detail: string(key.Thing) + " has no model; PATCH gives it one"}
-		}
-		return &problem{slug: slugNotFound, Detail: string(key.Thing) + " has the model " + strconv.Quote(name) + ", which is not in force; PUT /api/v1/models/" + name + " puts it there"}
+		return d.noModel(key.Thing)
 	}
 	return writeJSON(w, newComputedDocument(key.Thing, &v))
 }

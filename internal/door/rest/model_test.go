@@ -18,6 +18,10 @@ computed:
   load: reported.power / reported.rated
 `
 
+const warmAlarm = `alarms:
+  warm: {when: reported.temperature > 30, severity: error, message: "{reported.temperature} degrees"}
+`
+
 // A model is tried, applied, read back, changed and removed; the twin shows what it computes
 // and why.
 func TestModels(t *testing.T) {
@@ -51,7 +55,7 @@ func TestModels(t *testing.T) {
 	if doc.ModelVersion != 1 || len(doc.Computed) != 4 || doc.Computed[0].Unit != "°F" || doc.Computed[0].Inputs[0].Path != "reported.temperature" {
 		t.Fatalf("%+v", doc)
 	}
-	w.now = w.now.Add(time.Minute)
+	w.pass(time.Minute)
 	w.ok(t, "PATCH", "/api/v1/twins/pump-7/reported", `{"temperature":50,"power":3,"rated":0}`)
 	if computed, why = w.computed(t); computed["fahrenheit"] != 122.0 || why["load"] != "division by zero" {
 		t.Fatalf("computed %v, why %v", computed, why)

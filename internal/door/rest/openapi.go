@@ -106,7 +106,7 @@ func (doc *openAPI) operation(r *route) *operation {
 			Name: "id", In: "path", Description: "name of the thing", Required: true, Schema: schemaOf(reflect.TypeFor[twin.ThingName](), nil),
 		})
 	}
-	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName"} {
+	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName", "alarm"} {
 		if strings.Contains(r.path, "{"+name+"}") {
 			p := doc.parameter(name, "path")
 			p.Required = true
@@ -223,6 +223,9 @@ func parameters() map[string]about {
 		"webhook":           {"name of a webhook", text},
 		"letter":            {"id of a dead letter: the webhook-id of its requests", text},
 		"force":             {"also if it has not ended", boolean},
+		"by":                {"who acknowledges; the address of the caller", text},
+		"for":               {"how long, such as 90s or 2h; 0s: no longer", text},
+		"alarm":             {"name of an alarm of the model", text},
 		"modelName":         {"name of a model", text},
 		"modelVersion":      {"number of a version of the model; without it the one in force", number},
 		"dryRun":            {"true: say what would change, and change nothing", boolean},

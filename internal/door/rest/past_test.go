@@ -96,7 +96,7 @@ func newWorld(t *testing.T) *world {
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
 		Past: past, Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs), Webhooks: newWebhooks(t, e, s, w.Now),
-		Connected: connected, Models: registry, Computed: &models.Viewer{
+		Connected: connected, Models: registry, Alarms: registry, Computed: &models.Viewer{
 			Registry: registry, Samples: telemetry.NewReader(s), History: past, Connected: connected, Now: e.Now,
 			LastSeen: func(twin.ThingName) twin.Time { return 0 },
 		},

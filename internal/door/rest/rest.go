@@ -56,6 +56,7 @@ type Options struct {
 	Artifacts Artifacts         // nil: there are none
 	Webhooks  Webhooks          // nil: there are none
 	Models    Models            // nil: there are none
+	Alarms    Alarms            // nil: there are none
 	Computed  Computed          // computed attributes of twins; nil: there are none
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.
 	Expand func(*http.Request, *twin.JobRequest) error

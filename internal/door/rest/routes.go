@@ -99,6 +99,9 @@ func (d *door) addDefinedRoutes(list []route) []route {
 	if d.opts.Models != nil {
 		list = append(list, d.modelRoutes()...)
 	}
+	if d.opts.Alarms != nil {
+		list = append(list, d.alarmRoutes()...)
+	}
 	return list
 }
 
