@@ -46,7 +46,7 @@ var imports = map[string]rule{
 	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry", "internal/model", "internal/models"}, "a door knows no other door; it shows pages of history and telemetry, and what models compute, as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
-		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry", "internal/bridge", "internal/models",
+		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry", "internal/bridge", "internal/models", "internal/expr",
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},

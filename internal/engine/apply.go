@@ -205,9 +205,17 @@ func (c *committer) collect(jobs ...*job) {
 }
 
 // wantsShadow reports whether a job needs the shadow of its key: of an entry the classic
-// one, if a model is to see the new attributes.
+// one, if a model is to see the new attributes or that the thing has come or gone.
 func (c *committer) wantsShadow(j *job) bool {
-	return j.isUpdate() || j.step != nil || j.entry != nil && j.entry.Attributes != nil && c.engine.opts.Models != nil
+	if j.entry == nil || c.engine.opts.Models == nil {
+		return j.isUpdate() || j.step != nil
+	}
+	switch j.entry.Event.Kind {
+	case twin.EventConnected, twin.EventDisconnected:
+		m, _ := c.engine.opts.Models.Model(c.engine.attributes.of(j.update.Key.Thing).Model)
+		return m != nil && m.ReadsBeside()
+	}
+	return j.entry.Attributes != nil
 }
 
 func (c *committer) read() error {

@@ -54,6 +54,9 @@ func (c *committer) append(g *group, j *job) {
 		ev.Model = next.Model
 		c.stepEntry(j, &ev)
 	}
+	if ev.Kind == twin.EventConnected || ev.Kind == twin.EventDisconnected {
+		c.stepConnection(j, &ev)
+	}
 	m := c.link(g, j, &ev)
 	m.Records = records
 	if ev.Kind.OfShadow() {

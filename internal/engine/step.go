@@ -16,9 +16,10 @@ import (
 // step is a job that brings the model of a twin on without an update: time is due,
 // something beside the shadow has changed, or somebody acts on an alarm.
 type step struct {
-	changed []expr.Path // nil: everything is new
-	act     model.Act   // nil: none
-	done    func(error) // nil: nobody waits
+	changed []expr.Path        // nil: everything is new
+	beside  func(*expr.Inputs) // nil: that of the options
+	act     model.Act          // nil: none
+	done    func(error)        // nil: nobody waits
 }
 
 // stepped is what a model has made of a job.
@@ -37,11 +38,10 @@ func (e *Engine) Act(thing twin.ThingName, o twin.Origin, act model.Act, done fu
 	return e.submitStep(thing, o, step{changed: []expr.Path{}, act: act, done: done})
 }
 
-// Changed tells that something beside the shadow of a thing has another value: telemetry or
-// the connection. It is not called for a thing whose model reads none of that. A full
-// queue is an error of kind KindFull.
-func (e *Engine) Changed(thing twin.ThingName, paths []expr.Path) error {
-	return e.submitStep(thing, twin.Origin{}, step{changed: paths})
+// Changed tells that telemetry of a thing has another value, which its model reads; beside
+// fills it in, as [Options].Beside does. A full queue is an error of kind KindFull.
+func (e *Engine) Changed(thing twin.ThingName, paths []expr.Path, beside func(*expr.Inputs)) error {
+	return e.submitStep(thing, twin.Origin{}, step{changed: paths, beside: beside})
 }
 
 func (e *Engine) submitStep(thing twin.ThingName, o twin.Origin, s step) error {
@@ -82,7 +82,11 @@ func (c *committer) advance(j *job, s *shadow, current *twin.Shadow, changed []e
 	}
 	at := t.attributes
 	in := expr.Inputs{ID: t.name, Model: at.Model, Tags: at.Tags, Shadow: current, Now: now}
-	if beside := c.engine.opts.Beside; beside != nil && m.ReadsBeside() {
+	beside := c.engine.opts.Beside
+	if j.step != nil && j.step.beside != nil {
+		beside = j.step.beside
+	}
+	if beside != nil && m.ReadsBeside() {
 		beside(&in)
 	}
 	known = s.model.by == m && s.model.attributes == at
@@ -197,6 +201,17 @@ func (c *committer) stepEntry(j *job, ev *twin.Event) {
 		return // the next update of the shadow meets it too, and says so
 	}
 	c.advance(j, s, current, nil, ev.Time)
+}
+
+// stepConnection makes the step of a thing that has come or gone.
+func (c *committer) stepConnection(j *job, ev *twin.Event) {
+	s := j.thing.find("")
+	if m, _ := c.modelOf(j.thing); m == nil || s == nil || !m.ReadsBeside() {
+		return
+	}
+	if current, err := s.decoded(twin.ShadowKey{Thing: j.thing.name}); err == nil {
+		c.advance(j, s, current, []expr.Path{{"connected"}}, ev.Time)
+	}
 }
 
 // stepSettled makes the effects of a step visible.

@@ -207,7 +207,7 @@ func TestEngine_Changed(t *testing.T) {
 	if r := appendEntry(t, e, ofModel("pump")); r.Err != nil {
 		t.Fatal(r.Err)
 	}
-	if err := e.Changed("p", []expr.Path{{"telemetry", "x"}}); err != nil {
+	if err := e.Changed("p", []expr.Path{{"telemetry", "x"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	barrier(t, e, "p")

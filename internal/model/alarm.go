@@ -188,6 +188,9 @@ func (m *Model) linkAlarms() error {
 		}
 		for _, p := range programs {
 			for _, path := range p.Reads() {
+				if beside(path) {
+					m.beside = append(m.beside, path)
+				}
 				if path[0] != "computed" {
 					continue
 				}

@@ -78,8 +78,8 @@ func compilePresent(source string, n ast.Node, what string, env *expr.Env) (*exp
 		return nil, fault(n, what+" reads now or is over time, which is not there yet", "")
 	}
 	for _, path := range p.Reads() {
-		if beside(path) {
-			return nil, fault(n, fmt.Sprintf("%s reads %s, which is not there yet", what, path), "it can read reported, desired, delta, tags and computed")
+		if path[0] == "lastSeen" || path[0] == "telemetry" && len(path) == 1 {
+			return nil, fault(n, fmt.Sprintf("%s reads %s, which no condition can", what, path), "it can read reported, desired, delta, tags, computed, connected and metrics such as telemetry.temperature")
 		}
 		if path[0] == "computed" && len(path) == 1 {
 			return nil, fault(n, what+" reads computed as a whole", "name the attribute")

@@ -151,16 +151,16 @@ func TestModel_Step_version(t *testing.T) {
 
 func TestParse_refusesAlarms(t *testing.T) {
 	for alarm, want := range map[string]string{
-		"{}":                        "3:3: alarms.x needs a condition; add when: with an expression",
-		"{when: reported.a + 1}":    "3:13: alarms.x.when is a number, not a boolean",
-		"{wen: reported.a}":         "3:7: alarms.x has no wen; did you mean when?",
-		"{when: telemetry.a > 1}":   "3:13: alarms.x.when reads telemetry.a, which is not there yet; it can read reported, desired, delta, tags and computed",
-		"{when: now > lastSeen}":    "3:13: alarms.x.when reads now or is over time, which is not there yet",
-		"{when: computed.of > 1}":   "3:3: alarms.x reads computed.of, which the model does not have; did you mean computed.off?",
-		"{when: computed.avg > 1}":  "3:3: alarms.x reads computed.avg, which shadow and tags alone do not decide",
-		"{when: connected, for: x}": "3:13: alarms.x.when reads connected, which is not there yet; it can read reported, desired, delta, tags and computed",
-		"{when: true, for: x}":      `3:24: alarms.x.for: "x" is no time; write it as 90s, 5m or 7d`,
-		"{when: true, for: 367d}":   "3:24: alarms.x.for: 367d is not between 0 and 366d in whole milliseconds",
+		"{}":                           "3:3: alarms.x needs a condition; add when: with an expression",
+		"{when: reported.a + 1}":       "3:13: alarms.x.when is a number, not a boolean",
+		"{wen: reported.a}":            "3:7: alarms.x has no wen; did you mean when?",
+		"{when: lastSeen == lastSeen}": "3:13: alarms.x.when reads lastSeen, which no condition can; it can read reported, desired, delta, tags, computed, connected and metrics such as telemetry.temperature",
+		"{when: now > lastSeen}":       "3:13: alarms.x.when reads now or is over time, which is not there yet",
+		"{when: computed.of > 1}":      "3:3: alarms.x reads computed.of, which the model does not have; did you mean computed.off?",
+		"{when: computed.avg > 1}":     "3:3: alarms.x reads computed.avg, which shadow and tags alone do not decide",
+		"{when: connected, for: x}":    `3:29: alarms.x.for: "x" is no time; write it as 90s, 5m or 7d`,
+		"{when: true, for: x}":         `3:24: alarms.x.for: "x" is no time; write it as 90s, 5m or 7d`,
+		"{when: true, for: 367d}":      "3:24: alarms.x.for: 367d is not between 0 and 366d in whole milliseconds",
 		"{when: true, severity: bad}": `3:29: alarms.x.severity: there is no severity "bad"; there are info, warning, ` +
 			"error, critical",
 		`{when: true, message: "{reported.a"}`: "3:28: alarms.x.message has a { without a }; write {reported.temperature}",

@@ -23,6 +23,8 @@ type Model struct {
 	Version  string
 	computed []Attribute // each after those that it reads
 	alarms   []Alarm
+	beside   []expr.Path       // of telemetry and the connection, that a step reads
+	metrics  []twin.MetricName // of beside
 }
 
 // Attribute is one computed attribute.

@@ -55,6 +55,7 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 	if err := m.linkAlarms(); err != nil {
 		return nil, err
 	}
+	m.linkBeside()
 	return m, nil
 }
 

@@ -1,6 +1,9 @@
 package model
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -27,7 +30,19 @@ func (m *Model) View(in expr.Inputs) (expr.Map, map[string]Why) {
 func (m *Model) Remembers() bool { return len(m.alarms) > 0 }
 
 // ReadsBeside reports whether a step reads telemetry or the connection.
-func (m *Model) ReadsBeside() bool { return false }
+func (m *Model) ReadsBeside() bool { return len(m.beside) > 0 }
+
+// Metrics returns the metrics of telemetry that a step reads. The caller must not change it.
+func (m *Model) Metrics() []twin.MetricName { return m.metrics }
+
+// linkBeside lists the metrics.
+func (m *Model) linkBeside() {
+	for _, p := range m.beside {
+		if name := twin.MetricName(strings.Join(p[1:], ".")); p[0] == "telemetry" && !slices.Contains(m.metrics, name) {
+			m.metrics = append(m.metrics, name)
+		}
+	}
+}
 
 // Empty reports whether nothing is kept.
 func (m *Memory) Empty() bool { return m == nil || m.equal(&Memory{}) }

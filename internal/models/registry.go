@@ -47,6 +47,7 @@ type Twins interface {
 // Stepper brings models on, and knows what they keep of twins.
 type Stepper interface {
 	StepSoon(things []twin.ThingName) // their model has changed
+	Changed(thing twin.ThingName, paths []expr.Path, beside func(*expr.Inputs)) error
 	Act(thing twin.ThingName, o twin.Origin, act model.Act, done func(error)) error
 	Memory(thing twin.ThingName) *model.Memory
 	AllMemories() map[twin.ThingName]*model.Memory
@@ -74,6 +75,8 @@ type entry struct {
 type Registry struct {
 	engine Engine
 	env    *expr.Env
+	// beside is told of things whose model has changed; nil: the engine is.
+	beside *Beside
 
 	applying sync.Mutex // one change at a time
 	inForce  atomic.Pointer[map[string]entry]
@@ -323,7 +326,12 @@ func (r *Registry) write(v *Version, m *model.Model) error {
 	next := maps.Clone(*r.inForce.Load())
 	next[v.Name] = entry{version: *v, model: m}
 	r.inForce.Store(&next)
-	r.engine.StepSoon(r.engine.ThingsOf(v.Name))
+	things := r.engine.ThingsOf(v.Name)
+	if r.beside != nil && m != nil && m.ReadsBeside() {
+		r.beside.renew(things)
+		return nil
+	}
+	r.engine.StepSoon(things)
 	return nil
 }
 

@@ -21,8 +21,13 @@ type device struct {
 
 func connect(t *testing.T, url string, config *tls.Config) *device {
 	t.Helper()
+	return connectAs(t, url, "lamp-1", config)
+}
+
+func connectAs(t *testing.T, url, id string, config *tls.Config) *device {
+	t.Helper()
 	d := &device{got: make(chan paho.Message, 100)}
-	opts := paho.NewClientOptions().AddBroker(url).SetClientID("lamp-1").SetTLSConfig(config).
+	opts := paho.NewClientOptions().AddBroker(url).SetClientID(id).SetTLSConfig(config).
 		SetConnectTimeout(waitMax).SetAutoReconnect(false).SetConnectRetry(false)
 	d.Client = paho.NewClient(opts)
 	d.wait(t, d.Connect())

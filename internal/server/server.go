@@ -52,8 +52,12 @@ type Server struct {
 	aws    *awsiot.Door
 	engine *engine.Engine
 	models *models.Registry
-	broker *mqtt.Broker
-	things *device.Tracker
+	beside *models.Beside
+	// stopBeside ends the reading of last values for models; besides waits for that.
+	stopBeside context.CancelFunc
+	besides    sync.WaitGroup
+	broker     *mqtt.Broker
+	things     *device.Tracker
 
 	commands *commands
 	jobs     *jobs
@@ -116,12 +120,15 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, err
 	}
 	s.startRetention()
-	s.heard = device.NewHeard(log, s.engine, s.telemetry)
+	s.heard = device.NewHeard(log, s.engine, listening{s.telemetry, s})
 	measured, err := deviceOptions(&c.Telemetry, s.heard)
 	if err != nil {
 		return s, err
 	}
 	s.things = device.NewTracker(log, s.engine, time.Now, measured.Patterns...)
+	if err = s.openModels(); err != nil {
+		return s, err
+	}
 	noting, stopNoting := context.WithCancel(context.Background())
 	s.stopNoting = stopNoting
 	s.noting.Go(func() { s.things.Run(noting) })
@@ -163,16 +170,12 @@ func (s *Server) openEngine(limits twin.Limits) (err error) {
 	c := &s.config
 	s.engine, err = engine.Open(s.log, s.store, engine.Options{
 		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
-		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models,
+		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models, Beside: s.fillBeside,
 	})
 	if err != nil {
 		return fmt.Errorf("open engine: %w", err)
 	}
-	if err := s.models.Load(context.Background(), s.engine); err != nil {
-		return err
-	}
-	s.engine.StepAll()
-	return nil
+	return s.models.Load(context.Background(), s.engine)
 }
 
 // openOthers opens what speaks to other systems.
@@ -327,6 +330,10 @@ func (s *Server) takeDown(ctx context.Context) error {
 	if s.stopNoting != nil {
 		s.stopNoting() // that the devices have gone is noted before the engine ends
 		s.noting.Wait()
+	}
+	if s.stopBeside != nil {
+		s.stopBeside()
+		s.besides.Wait()
 	}
 	if s.engine != nil {
 		errs = append(errs, s.engine.Close())

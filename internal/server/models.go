@@ -1,0 +1,47 @@
+package server
+
+import (
+	"context"
+
+	"github.com/twofold-iot/twofold/internal/door/device"
+	"github.com/twofold-iot/twofold/internal/expr"
+	"github.com/twofold-iot/twofold/internal/models"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// openModels lets the models in force make steps: those that are due after the start, and
+// with telemetry and connections.
+func (s *Server) openModels() (err error) {
+	s.beside, err = models.NewBeside(context.Background(), s.log, s.models, s.telemetry.Reader(), s.things.Connected)
+	if err != nil {
+		return err
+	}
+	s.engine.StepAll()
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopBeside = stop
+	s.besides.Go(func() { s.beside.Run(ctx) })
+	return nil
+}
+
+// fillBeside is what models read beside a shadow. Nothing is served before s.beside is set.
+func (s *Server) fillBeside(in *expr.Inputs) {
+	if s.beside != nil {
+		s.beside.Fill(in)
+	}
+}
+
+// listening takes telemetry and tells models of it.
+type listening struct {
+	next   device.Telemetry
+	server *Server
+}
+
+// Ingest hands rows on; see [device.Telemetry].
+func (l listening) Ingest(rows []twin.Row, durable bool, done func(error)) error {
+	heard := l.server.beside.Listen(rows)
+	if err := l.next.Ingest(rows, durable, done); err != nil {
+		return err
+	}
+	l.server.beside.Take(heard)
+	return nil
+}
