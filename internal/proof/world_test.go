@@ -259,15 +259,14 @@ func newLife(t testing.TB, seed uint64) *life {
 	return l
 }
 
-func (l *life) update(key twin.ShadowKey, body string) {
+func (l *life) update(key twin.ShadowKey, origin twin.Origin, body string) {
 	l.t.Helper()
 	req, err := twin.ParseRequest([]byte(body), twin.Limits{})
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	l.wait(func(done func(error)) error {
-		return l.eng.Submit(twin.Update{Key: key, Request: req, Origin: twin.Origin{Door: twin.DoorMQTT, Session: string(key.Thing)}},
-			func(r twin.Result) { done(r.Err) })
+		return l.eng.Submit(twin.Update{Key: key, Request: req, Origin: origin}, func(r twin.Result) { done(r.Err) })
 	})
 }
 
@@ -311,9 +310,10 @@ func (l *life) live(things, n int) *world {
 		l.now.Add(time.Duration(l.rng.Int64N(int64(20 * time.Minute))))
 		thing := twin.ThingName(fmt.Sprintf("pump-%d", l.rng.IntN(things)))
 		key := twin.ShadowKey{Thing: thing, Shadow: shadows[l.rng.IntN(len(shadows))]}
+		device := twin.Origin{Door: twin.DoorMQTT, Session: string(thing)}
 		switch l.rng.IntN(20) {
 		case 0:
-			l.entry(twin.Event{Thing: thing, Kind: twin.EventConnected, Origin: twin.Origin{Door: twin.DoorMQTT, Session: string(thing)}})
+			l.entry(twin.Event{Thing: thing, Kind: twin.EventConnected, Origin: device})
 		case 1:
 			l.entry(twin.Event{Thing: thing, Kind: twin.EventReported, Type: "error", Severity: twin.SeverityError, Message: "pressure <low>", Data: []byte(`{"bar": 0.5}`)})
 		case 2:
@@ -321,9 +321,11 @@ func (l *life) live(things, n int) *world {
 		case 3:
 			l.entry(twin.Event{Thing: thing, Shadow: key.Shadow, Kind: twin.EventRecorded, Version: 3, OriginTime: twin.TimeOf(l.now.Now().Add(-time.Hour)), Patch: []byte(`{"reported":{"late":true}}`)})
 		case 4:
-			l.update(key, fmt.Sprintf(`{"state":{"desired":{"setpoint":%d,"mode":"run"}},"clientToken":"t-%d"}`, l.rng.IntN(100), l.rng.IntN(9)))
+			l.update(key, device, fmt.Sprintf(`{"state":{"desired":{"setpoint":%d,"mode":"run"}},"clientToken":"t-%d"}`, l.rng.IntN(100), l.rng.IntN(9)))
 		default:
-			l.update(key, fmt.Sprintf(`{"state":{"reported":{"temp":%.2f,"rpm":%d,"on":%v}}}`, l.rng.Float64()*90, l.rng.IntN(3000), l.rng.IntN(2) == 0))
+			// Not from the device: a report that leaves the same delta again and again is noted
+			// in the log after its answer, while the test may already look at the world.
+			l.update(key, twin.Origin{Door: twin.DoorAWS}, fmt.Sprintf(`{"state":{"reported":{"temp":%.2f,"rpm":%d,"on":%v}}}`, l.rng.Float64()*90, l.rng.IntN(3000), l.rng.IntN(2) == 0))
 		}
 	}
 	return l.world
