@@ -53,6 +53,9 @@ func (n *Node) Name() string {
 	if n == nil || n.key == "" {
 		return ""
 	}
+	if strings.IndexByte(n.key, '\\') < 0 {
+		return n.key[1 : len(n.key)-1]
+	}
 	plain, err := jsontext.AppendUnquote(nil, n.key)
 	if err != nil {
 		return n.key

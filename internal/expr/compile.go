@@ -55,6 +55,12 @@ func (e *Error) Error() string {
 //	telemetry            last values of metrics, also as telemetry["motor.speed"]
 //	connected            boolean
 //	lastSeen, now        time
+//
+// One for queries also has
+//
+//	alarms       alarms that are raised: "raised" or "acknowledged"
+//	alarmCount   how many that are
+//	driftSince   time since which the oldest part of delta waits
 type Env struct {
 	cel *cel.Env
 }
@@ -67,10 +73,18 @@ var variables = map[string]*cel.Type{
 	"connected": cel.BoolType, "lastSeen": cel.TimestampType, "now": cel.TimestampType,
 }
 
+// queryVariables are the names that queries have beside.
+var queryVariables = map[string]*cel.Type{"alarms": section, "alarmCount": cel.DoubleType, "driftSince": cel.TimestampType}
+
 var section = cel.MapType(cel.StringType, cel.DynType)
 
-// NewEnv makes the environment.
-func NewEnv() (*Env, error) {
+// NewEnv makes the environment of models.
+func NewEnv() (*Env, error) { return newEnv(variables) }
+
+// NewQueryEnv makes the environment of queries.
+func NewQueryEnv() (*Env, error) { return newEnv(variables, queryVariables) }
+
+func newEnv(vars ...map[string]*cel.Type) (*Env, error) {
 	opts := []cel.EnvOption{
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
@@ -80,8 +94,10 @@ func NewEnv() (*Env, error) {
 			cel.ValidateRegexLiterals(), cel.ValidateComprehensionNestingLimit(LoopsNestedMax)),
 		arithmetic(divideName, divide), arithmetic(moduloName, modulo),
 	}
-	for name, t := range variables {
-		opts = append(opts, cel.Variable(name, t))
+	for _, some := range vars {
+		for name, t := range some {
+			opts = append(opts, cel.Variable(name, t))
+		}
 	}
 	celTypes := map[Type]*cel.Type{TypeNumber: cel.DoubleType, TypeDuration: cel.DurationType, TypeAny: cel.DynType}
 	for i := range CallsMax {
@@ -147,8 +163,9 @@ func Compile(source string, env *Env) (*Program, error) {
 	if p.cost = estimate.Max; p.cost > CostMax {
 		return nil, &Error{Line: 1, Column: 1, Reason: fmt.Sprintf("the expression may cost %d, the limit is %d", p.cost, CostMax), Hint: "nest no loops, or make them over less"}
 	}
+	p.tree = tree.NativeRep().Expr()
 	var r reads
-	r.visit(tree.NativeRep().Expr())
+	r.visit(p.tree)
 	p.reads = r.sorted()
 	p.now = readsNow(p.reads)
 	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}

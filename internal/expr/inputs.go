@@ -34,13 +34,21 @@ type Inputs struct {
 	Model     string
 	Tags      map[string]string
 	Shadow    *twin.Shadow // reported, desired, delta
+	Sections  *Sections    // the same in parts, if Shadow is not at hand
 	Computed  Values
 	Telemetry Values
 	Connected twin.Value // a bool
 	LastSeen  twin.Time
 	Now       twin.Time
 	Past      Past
+	// For queries.
+	Alarms     Values
+	AlarmCount int
+	DriftSince twin.Time
 }
+
+// Sections are the sections of a shadow; nil: an empty one.
+type Sections struct{ Reported, Desired, Delta *twin.Node }
 
 // Map is [Values] in a map.
 type Map map[string]twin.Value
@@ -93,6 +101,12 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return instant(in.LastSeen), true
 	case "now":
 		return instant(in.Now), true
+	case "alarms":
+		return valuesVal{values: in.Alarms}, true
+	case "alarmCount":
+		return types.Double(in.AlarmCount), true
+	case "driftSince":
+		return instant(in.DriftSince), true
 	}
 	if i, ok := callIndex(name); ok && i < len(a.calls) {
 		return a.past(&a.calls[i]), true
@@ -115,6 +129,15 @@ func (a *activation) past(c *Call) any {
 }
 
 func (in *Inputs) section(name string) any {
+	if s := in.Sections; s != nil {
+		switch name {
+		case "reported":
+			return (*object)(s.Reported)
+		case "desired":
+			return (*object)(s.Desired)
+		}
+		return (*object)(s.Delta)
+	}
 	if !in.Shadow.Exists() {
 		return (*object)(nil)
 	}

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,25 @@ func (p Path) String() string {
 	}
 	return b.String()
 }
+
+// Expression is the path as an expression reads it: names that are no identifiers are
+// indexes.
+func (p Path) Expression() string {
+	var b strings.Builder
+	for i, name := range p {
+		switch {
+		case i == 0:
+			b.WriteString(name)
+		case identifier.MatchString(name):
+			b.WriteString("." + name)
+		default:
+			b.WriteString("[" + strconv.Quote(name) + "]")
+		}
+	}
+	return b.String()
+}
+
+var identifier = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
 // Overlaps reports whether a change of one path can be one of the other: they are the
 // same, or one has the other in it.

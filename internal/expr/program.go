@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
@@ -34,6 +35,7 @@ const (
 type Program struct {
 	source  string
 	program cel.Program
+	tree    ast.Expr
 	calls   []Call
 	reads   []Path
 	kind    Type
