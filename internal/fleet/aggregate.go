@@ -41,6 +41,7 @@ type Aggregate struct {
 	Groups  []Group
 	Total   int // groups there are
 	Matched int // twins
+	Hints   []string
 	Explain *Explain
 }
 
@@ -101,6 +102,7 @@ func (e *Engine) Aggregate(ctx context.Context, r *AggregateRequest) (*Aggregate
 		return nil, &Error{"/groupBy", fmt.Sprintf("more than %d groups", groupsHardMax)}
 	}
 	a := &Aggregate{GroupBy: r.GroupBy, Figures: r.Figures, Total: len(g.groups), Matched: s.explain.Matched, Groups: g.answer(cmp.Or(r.Limit, LimitDefault))}
+	a.Hints = e.Index.hints(append(slices.Clone(s.values), where)...)
 	if r.Explain {
 		a.Explain = s.explained(where, start)
 	}
@@ -158,7 +160,7 @@ func parseFigure(source string) (f figure, arg string, err error) {
 		return f, "", fmt.Errorf("%.80q is no figure: %s", source, figuresUsage)
 	}
 	f.name, arg = strings.TrimSpace(name), strings.TrimSpace(rest)
-	if digits, ok := strings.CutPrefix(f.name, "p"); ok && digits != "" {
+	if digits, ok := strings.CutPrefix(f.name, "p"); ok && digits != "" && digits[0] <= '9' {
 		p, err := strconv.ParseFloat(digits, 64)
 		if err != nil || p < 0 || p > 100 {
 			return f, "", fmt.Errorf("%s: a percentile is one of 0 to 100: p95, p99.9", f.name)

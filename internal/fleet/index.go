@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,7 +78,22 @@ func (x *Index) Settle(n *Note) {
 	x.tell()
 }
 
-// Sample notes samples that have been taken.
+// Measure copies rows, for [Index.Sample] once they have been taken: who takes them may
+// alter them.
+func Measure(rows []twin.Row) []twin.Row {
+	list := make([]twin.Row, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		list[i] = twin.Row{Thing: twin.ThingName(strings.Clone(string(r.Thing))), Time: r.Time, Arrival: r.Arrival, Values: slices.Clone(r.Values)}
+		for k := range list[i].Values {
+			v := &list[i].Values[k]
+			v.Metric, v.Value.Text = twin.MetricName(strings.Clone(string(v.Metric))), strings.Clone(v.Value.Text)
+		}
+	}
+	return list
+}
+
+// Sample notes samples that have been taken. The rows are the index's from now on.
 func (x *Index) Sample(rows []twin.Row) {
 	x.noting.Lock()
 	for i := range rows {
@@ -90,8 +107,8 @@ func (x *Index) Sample(rows []twin.Row) {
 func (x *Index) note(thing twin.ThingName) *Note {
 	n := x.noted[thing]
 	if n == nil {
-		n = &Note{Thing: twin.ThingName([]byte(thing))}
-		x.noted[n.Thing] = n
+		n = &Note{Thing: thing}
+		x.noted[thing] = n
 	}
 	return n
 }
@@ -132,13 +149,7 @@ func (n *Note) measure(r *twin.Row) {
 		if have, ok := n.samples[string(v.Metric)]; ok && have.time > r.Time {
 			continue
 		}
-		value := v.Value
-		value.Text = string([]byte(value.Text))
-		if _, ok := n.samples[string(v.Metric)]; ok {
-			n.samples[string(v.Metric)] = sample{r.Time, value}
-		} else {
-			n.samples[string([]byte(v.Metric))] = sample{r.Time, value}
-		}
+		n.samples[string(v.Metric)] = sample{r.Time, v.Value}
 	}
 }
 

@@ -38,6 +38,7 @@ type Page struct {
 	Rows    []Row
 	Total   int    // of all pages
 	Next    string // cursor of the next page; empty: this is the last one
+	Hints   []string
 	Explain *Explain
 }
 
@@ -113,6 +114,7 @@ func (e *Engine) Query(ctx context.Context, r *Request) (*Page, error) {
 		return nil, err
 	}
 	page.Total = s.explain.Matched
+	page.Hints = e.Index.hints(append(append(q.sorted(), q.chosen...), q.where)...)
 	list := best.sorted()
 	if len(list) > q.limit {
 		list = list[:q.limit]

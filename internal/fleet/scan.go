@@ -278,7 +278,8 @@ func (o *operator) has(b *batch) {
 	}
 	for i := range b.n {
 		row := b.from + i
-		f, there := isBool, o.column != nil && o.column.at(row).kind != absent
+		var f form
+		there := o.column != nil && o.column.at(row).kind != absent
 		if r.ofShadow() || r == tags {
 			f = o.member(row)
 		} else {
@@ -391,7 +392,7 @@ func (o *operator) equal(b *batch) {
 	byNumber := l.own == nil && r.own == nil
 	for i := range b.n {
 		lf, rf := l.forms[i], r.forms[i]
-		f := isBool
+		var f form
 		var is bool
 		switch {
 		case lf == neither || rf == neither:
@@ -399,10 +400,11 @@ func (o *operator) equal(b *batch) {
 		case lf == ask || rf == ask || lf == compounds && rf == compounds:
 			f = ask
 		case lf != rf:
+			f = isBool
 		case lf == isText && !byNumber:
-			is = l.text(t, i) == r.text(t, i)
+			f, is = isBool, l.text(t, i) == r.text(t, i)
 		default:
-			is = l.values[i] == r.values[i]
+			f, is = isBool, l.values[i] == r.values[i]
 		}
 		o.out.forms[i], o.out.values[i] = f, 1-same
 		if is {

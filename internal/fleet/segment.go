@@ -78,8 +78,8 @@ func (s *segment) clear(b *branch, row int) {
 }
 
 func (s *segment) clearBelow(b *branch, row int) {
-	for i := len(b.order) - 1; i >= 0; i-- {
-		s.clear(b.order[i], row)
+	for i, k := range slices.Backward(b.order) {
+		s.clear(k, row)
 		b.prune(i)
 	}
 }
@@ -145,8 +145,8 @@ func (s *segment) putMembers(b *branch, row int, n *twin.Node) {
 	if there == len(b.order) {
 		return
 	}
-	for i := len(b.order) - 1; i >= 0; i-- {
-		if k := b.order[i]; k.at(row).kind != absent && n.Member(k.name) == nil {
+	for i, k := range slices.Backward(b.order) {
+		if k.at(row).kind != absent && n.Member(k.name) == nil {
 			s.clear(k, row)
 			b.prune(i)
 		}
@@ -158,9 +158,9 @@ func (s *segment) putValues(b *branch, row int, values expr.Map) {
 	for name, v := range values {
 		s.putValue(b.grow(name), row, v)
 	}
-	for i := len(b.order) - 1; i >= 0; i-- {
-		if _, ok := values[b.order[i].name]; !ok {
-			s.clear(b.order[i], row)
+	for i, k := range slices.Backward(b.order) {
+		if _, ok := values[k.name]; !ok {
+			s.clear(k, row)
 			b.prune(i)
 		}
 	}

@@ -78,6 +78,9 @@ type Registry struct {
 	// beside is told of things whose model has changed; nil: the engine is.
 	beside *Beside
 
+	// Removed is told of models that are out of force; nil: nobody is.
+	Removed func(name string)
+
 	applying sync.Mutex // one change at a time
 	inForce  atomic.Pointer[map[string]entry]
 }
@@ -326,6 +329,9 @@ func (r *Registry) write(v *Version, m *model.Model) error {
 	next := maps.Clone(*r.inForce.Load())
 	next[v.Name] = entry{version: *v, model: m}
 	r.inForce.Store(&next)
+	if m == nil && r.Removed != nil {
+		r.Removed(v.Name)
+	}
 	things := r.engine.ThingsOf(v.Name)
 	if r.beside != nil && m != nil && m.ReadsBeside() {
 		r.beside.renew(things)

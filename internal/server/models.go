@@ -5,6 +5,7 @@ import (
 
 	"github.com/twofold-iot/twofold/internal/door/device"
 	"github.com/twofold-iot/twofold/internal/expr"
+	"github.com/twofold-iot/twofold/internal/fleet"
 	"github.com/twofold-iot/twofold/internal/models"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -39,7 +40,14 @@ type listening struct {
 // Ingest hands rows on; see [device.Telemetry].
 func (l listening) Ingest(rows []twin.Row, durable bool, done func(error)) error {
 	heard := l.server.beside.Listen(rows)
-	if err := l.next.Ingest(rows, durable, done); err != nil {
+	sampled := fleet.Measure(rows)
+	taken := func(err error) {
+		if err == nil {
+			l.server.index.Sample(sampled) // before anybody is told that they are taken
+		}
+		done(err)
+	}
+	if err := l.next.Ingest(rows, durable, taken); err != nil {
 		return err
 	}
 	l.server.beside.Take(heard)

@@ -37,6 +37,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Webhooks:  s.webhooks,
 		Models:    s.models,
 		Alarms:    s.models,
+		Fleet:     s.fleet,
 		Computed: &models.Viewer{
 			Registry: s.models, Samples: s.telemetry.Reader(), History: past, Connected: s.things.Connected, LastSeen: s.lastSeen, Now: s.engine.Now,
 		},

@@ -17,6 +17,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/feed"
+	"github.com/twofold-iot/twofold/internal/fleet"
 	"github.com/twofold-iot/twofold/internal/models"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
@@ -56,8 +57,13 @@ type Server struct {
 	// stopBeside ends the reading of last values for models; besides waits for that.
 	stopBeside context.CancelFunc
 	besides    sync.WaitGroup
-	broker     *mqtt.Broker
-	things     *device.Tracker
+	index      *fleet.Index
+	fleet      *fleet.Engine
+	// stopIndex ends the bringing of changes into the index; indexing waits for that.
+	stopIndex context.CancelFunc
+	indexing  sync.WaitGroup
+	broker    *mqtt.Broker
+	things    *device.Tracker
 
 	commands *commands
 	jobs     *jobs
@@ -165,17 +171,35 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	return s, nil
 }
 
-// openEngine opens the write path with the models in force.
+// openEngine opens the write path with the models in force, and the index of all twins.
 func (s *Server) openEngine(limits twin.Limits) (err error) {
 	c := &s.config
+	if err = s.newFleet(); err != nil {
+		return err
+	}
 	s.engine, err = engine.Open(s.log, s.store, engine.Options{
 		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
-		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models, Beside: s.fillBeside,
+		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models, Beside: s.fillBeside, Settled: s.settled,
 	})
 	if err != nil {
 		return fmt.Errorf("open engine: %w", err)
 	}
-	return s.models.Load(context.Background(), s.engine)
+	if err = s.models.Load(context.Background(), s.engine); err != nil {
+		return err
+	}
+	return s.loadFleet(context.Background())
+}
+
+// stopReading ends what goes by what has become durable.
+func (s *Server) stopReading() {
+	if s.stopIndex != nil {
+		s.stopIndex()
+		s.indexing.Wait()
+	}
+	if s.stopBeside != nil {
+		s.stopBeside()
+		s.besides.Wait()
+	}
 }
 
 // openOthers opens what speaks to other systems.
@@ -331,10 +355,7 @@ func (s *Server) takeDown(ctx context.Context) error {
 		s.stopNoting() // that the devices have gone is noted before the engine ends
 		s.noting.Wait()
 	}
-	if s.stopBeside != nil {
-		s.stopBeside()
-		s.besides.Wait()
-	}
+	s.stopReading()
 	if s.engine != nil {
 		errs = append(errs, s.engine.Close())
 	}

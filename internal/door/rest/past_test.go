@@ -78,7 +78,8 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.Open(logger, s, engine.Options{Now: w.Now, Models: registry})
+	all := &allTwins{}
+	e, err := engine.Open(logger, s, engine.Options{Now: w.Now, Models: registry, Settled: all.settled})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,13 +91,14 @@ func newWorld(t *testing.T) *world {
 	if err := registry.Load(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
+	all.open(t, e, w)
 	m := managed{e}
 	past, connected := history.New(s, m), func(thing twin.ThingName) bool { return w.connected[thing] }
 	jobs := newJobs(t, e, s, w.Now)
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
 		Past: past, Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs), Webhooks: newWebhooks(t, e, s, w.Now),
-		Connected: connected, Models: registry, Alarms: registry, Computed: &models.Viewer{
+		Fleet: all.queries, Connected: connected, Models: registry, Alarms: registry, Computed: &models.Viewer{
 			Registry: registry, Samples: telemetry.NewReader(s), History: past, Connected: connected, Now: e.Now,
 			LastSeen: func(twin.ThingName) twin.Time { return 0 },
 		},

@@ -58,6 +58,7 @@ type Options struct {
 	Models    Models            // nil: there are none
 	Alarms    Alarms            // nil: there are none
 	Computed  Computed          // computed attributes of twins; nil: there are none
+	Fleet     Fleet             // queries over all twins; nil: there are none
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.
 	Expand func(*http.Request, *twin.JobRequest) error
 	// TelemetryRules say which samples are taken.

@@ -1,0 +1,94 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// FleetQuery asks for twins. Each text is an expression; see docs/fleet.md.
+type FleetQuery struct {
+	Where   string   `json:"where,omitempty"`  // which twins; empty: all
+	Select  []string `json:"select,omitempty"` // what of each; empty: id, model and what Where reads
+	Sort    []string `json:"sort,omitempty"`   // with a leading "-" the greatest first; empty: by id
+	Limit   int      `json:"limit,omitempty"`  // 0: 100
+	Cursor  string   `json:"cursor,omitempty"` // Next of the page before
+	Explain bool     `json:"explain,omitempty"`
+}
+
+// FleetPage is a part of what a query finds.
+type FleetPage struct {
+	Columns []string
+	Twins   []FleetTwin
+	Total   int      // of all pages
+	Next    string   // empty: the last page
+	Hints   []string // of paths that no twin has
+	Explain *FleetExplain
+	Raw     json.RawMessage `json:"-"` // the page as it came
+}
+
+// FleetTwin is one twin, with a JSON value for each column.
+type FleetTwin struct {
+	DeviceID twin.ThingName
+	Values   map[string]json.RawMessage
+}
+
+// FleetExplain says how a query was answered.
+type FleetExplain struct {
+	Twins, ByColumns, Interpreted, Matched, Models int
+	Reads, Interpreter                             []string
+	Seconds                                        float64
+}
+
+// FleetAggregate asks for figures over twins.
+type FleetAggregate struct {
+	Where   string   `json:"where,omitempty"`
+	GroupBy []string `json:"groupBy,omitempty"`
+	Figures []string `json:"figures"`         // such as count(), avg(reported.temp), p95(telemetry.power)
+	Limit   int      `json:"limit,omitempty"` // of groups, 100
+	Explain bool     `json:"explain,omitempty"`
+}
+
+// FleetFigures are figures by group, the largest group first.
+type FleetFigures struct {
+	Groups []struct {
+		Key     map[string]json.RawMessage
+		Twins   int
+		Figures map[string]json.RawMessage
+	}
+	Total, Matched int
+	Hints          []string
+	Explain        *FleetExplain
+	Raw            json.RawMessage `json:"-"`
+}
+
+// Fleet finds twins.
+func (c *Client) Fleet(ctx context.Context, q *FleetQuery) (*FleetPage, error) {
+	page := &FleetPage{}
+	return page, c.postRaw(ctx, "/api/v1/fleet/query", q, page, &page.Raw)
+}
+
+// FleetFigures gives figures over twins.
+func (c *Client) FleetFigures(ctx context.Context, q *FleetAggregate) (*FleetFigures, error) {
+	f := &FleetFigures{}
+	return f, c.postRaw(ctx, "/api/v1/fleet/aggregate", q, f, &f.Raw)
+}
+
+func (c *Client) postRaw(ctx context.Context, path string, body, into any, raw *json.RawMessage) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("make the request: %w", err)
+	}
+	a, err := c.do(ctx, http.MethodPost, path, http.Header{"Content-Type": {"application/json"}}, b)
+	if err != nil {
+		return err
+	}
+	*raw = a.body
+	if err := json.Unmarshal(a.body, into); err != nil {
+		return fmt.Errorf("read the answer to %s: %w", a.request, err)
+	}
+	return nil
+}

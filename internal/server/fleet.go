@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twofold-iot/twofold/internal/engine"
+	"github.com/twofold-iot/twofold/internal/expr"
+	"github.com/twofold-iot/twofold/internal/fleet"
+	"github.com/twofold-iot/twofold/internal/model"
+	"github.com/twofold-iot/twofold/twin"
+)
+
+// fleetPage is how many twins are read at a time when the index is made.
+const fleetPage = 2000
+
+// newFleet makes the index of all twins; it is empty until [Server.loadFleet].
+func (s *Server) newFleet() (err error) {
+	s.index = fleet.New(fleet.Options{
+		Connected:  func(thing twin.ThingName) bool { return s.things != nil && s.things.Connected(thing) },
+		Attributes: func(thing twin.ThingName) *twin.Attributes { return s.engine.Attributes(thing) },
+		Exists:     s.hasShadow,
+	})
+	s.models.Removed = func(name string) { s.index.Uncompute(context.Background(), name) }
+	env, err := expr.NewQueryEnv()
+	s.fleet = &fleet.Engine{Index: s.index, Env: env, Now: func() twin.Time { return s.engine.Now() }}
+	return err
+}
+
+// hasShadow reports whether a thing has a shadow that lives.
+func (s *Server) hasShadow(ctx context.Context, thing twin.ThingName) (bool, error) {
+	classic, err := s.engine.Shadow(ctx, twin.ShadowKey{Thing: thing})
+	if err != nil || classic.Exists() {
+		return true, err
+	}
+	names, err := s.engine.ShadowNames(ctx, thing, "", 1)
+	return len(names) > 0, err
+}
+
+// settled is [engine.Options].Settled: it lets the index know before anybody is answered.
+func (s *Server) settled(st *engine.Settled) {
+	if st.Thing.IsModelLog() {
+		return
+	}
+	n := fleet.Note{Thing: st.Thing, Attributes: st.Attributes, Computed: st.Computed}
+	if st.Memory != nil {
+		n.Alarms = raised(st.Memory)
+	}
+	if c := st.Change; c != nil {
+		if c.Key.Shadow == "" {
+			n.Shadow = c.Current
+		} else {
+			n.Named = true
+		}
+	}
+	if ev := st.Event; ev != nil {
+		n.Presence = ev.Kind == twin.EventConnected || ev.Kind == twin.EventDisconnected
+	}
+	s.index.Settle(&n)
+}
+
+func raised(m *model.Memory) map[string]bool {
+	all := map[string]bool{}
+	for _, a := range m.Alarms() {
+		if a.Raised() {
+			all[a.Name] = a.State == model.AlarmAcked
+		}
+	}
+	return all
+}
+
+// loadFleet reads all twins into the index. Nothing is served yet.
+func (s *Server) loadFleet(ctx context.Context) error {
+	start := time.Now()
+	for thing := range s.engine.AllAttributes() {
+		if !thing.IsModelLog() {
+			if err := s.loadTwin(ctx, thing); err != nil {
+				return err
+			}
+		}
+	}
+	for after := twin.ThingName(""); ; {
+		things, err := s.engine.Things(ctx, after, fleetPage)
+		if err != nil {
+			return fmt.Errorf("read the twins: %w", err)
+		}
+		if len(things) == 0 {
+			break
+		}
+		for _, thing := range things {
+			if !s.engine.Attributes(thing).Empty() { // it is there
+				continue
+			}
+			if err := s.loadTwin(ctx, thing); err != nil {
+				return err
+			}
+		}
+		after = things[len(things)-1]
+		s.index.Bring(ctx)
+	}
+	s.index.Bring(ctx)
+	s.log.Debug("twins are in the index", slog.Int("twins", s.index.Len()), slog.Duration("took", time.Since(start)))
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopIndex = stop
+	s.indexing.Go(func() { s.index.Run(ctx) })
+	return nil
+}
+
+func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) error {
+	at := s.engine.Attributes(thing)
+	shadow, err := s.engine.Shadow(ctx, twin.ShadowKey{Thing: thing})
+	if err != nil {
+		s.log.Error("a twin is left out of the index", slog.String("thing", string(thing)), slog.String("error", err.Error()))
+		return nil // one that cannot be read hurts nobody else
+	}
+	memory := s.engine.Memory(thing)
+	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory)}
+	if m, _ := s.models.Model(at.Model); m != nil {
+		n.Computed = m.Step(memory, expr.Inputs{ID: thing, Model: at.Model, Tags: at.Tags, Shadow: shadow, Now: s.engine.Now()}, nil, nil).Computed
+	}
+	s.index.Settle(&n)
+	infos, _, err := s.telemetry.Reader().Series(ctx, thing)
+	if err != nil {
+		return fmt.Errorf("read the last values of %s: %w", thing, err)
+	}
+	for i := range infos {
+		x := &infos[i]
+		s.index.Sample([]twin.Row{{Thing: thing, Time: x.Last, Arrival: x.Last, Values: []twin.Measurement{{Metric: x.Metric, Value: x.Value}}}})
+	}
+	return nil
+}

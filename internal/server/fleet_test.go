@@ -1,0 +1,138 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// find returns the ids of the twins for which a condition holds.
+func (r *running) find(t *testing.T, where string) []string {
+	t.Helper()
+	status, body := r.call(t, "GET", "/api/v1/fleet?select=id&limit=1000&where="+url.QueryEscape(where), "")
+	if status != 200 {
+		t.Fatalf("%s: %d %s", where, status, body)
+	}
+	var page struct{ Twins []struct{ DeviceID string } }
+	if err := json.Unmarshal([]byte(body), &page); err != nil {
+		t.Fatal(err)
+	}
+	ids := []string{}
+	for _, x := range page.Twins {
+		ids = append(ids, x.DeviceID)
+	}
+	return ids
+}
+
+func (r *running) finds(t *testing.T, where string, want ...string) {
+	t.Helper()
+	if got := r.find(t, where); !slices.Equal(got, append([]string{}, want...)) {
+		t.Errorf("%s finds %v, want %v", where, got, want)
+	}
+}
+
+// What was acknowledged is found by the next query: updates and telemetry over MQTT and
+// HTTP, from many at once, with queries that keep the rows locked.
+func TestFleet_readsItsWrites(t *testing.T) {
+	r := start(t, config(t))
+	rounds := 40
+	if testing.Short() {
+		rounds = 10
+	}
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	busy.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				r.find(t, "reported.exists(k, reported[k] == -1)")
+			}
+		}
+	})
+	var writers sync.WaitGroup
+	for i := range 6 {
+		id := fmt.Sprintf("lamp-%d", i)
+		d := connectAs(t, "tcp://"+r.addr(t, "mqtt"), id, nil)
+		writers.Go(func() {
+			for n := range rounds {
+				switch i % 3 {
+				case 0:
+					d.publish(t, "$aws/things/"+id+"/shadow/update", fmt.Sprintf(`{"state":{"reported":{"n":%d}}}`, n))
+					r.finds(t, fmt.Sprintf("id == %q && reported.n == %d", id, n), id)
+				case 1:
+					if status, body := r.call(t, "PATCH", "/api/v1/twins/"+id+"/desired", fmt.Sprintf(`{"n":%d}`, n)); status != 200 {
+						t.Error(body)
+						return
+					}
+					r.finds(t, fmt.Sprintf("id == %q && delta.n == %d", id, n), id)
+				default:
+					d.publish(t, "twins/"+id+"/telemetry", fmt.Sprintf(`{"n":%d}`, n))
+					r.finds(t, fmt.Sprintf("id == %q && telemetry.n == %d", id, n), id)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(stop)
+	busy.Wait()
+}
+
+// All that a twin has is found, and found again after a restart.
+func TestFleet_restart(t *testing.T) {
+	c := config(t)
+	r := start(t, c)
+	d := connectAs(t, "tcp://"+r.addr(t, "mqtt"), "pump-1", nil)
+	for _, x := range [][3]string{
+		{"POST", "/api/v1/models", "name: pump\ncomputed:\n  double: reported.temp * 2\nalarms:\n  hot: {when: reported.temp > 80, severity: error}\n"},
+		{"POST", "/api/v1/twins", `{"deviceId":"pump-1","model":"pump","tags":{"site":"hh1"}}`},
+		{"POST", "/api/v1/twins", `{"deviceId":"only-tags","tags":{"site":"b2"}}`},
+		{"PATCH", "/api/v1/twins/named/reported?shadow=config", `{"x":1}`},
+		{"PATCH", "/api/v1/twins/pump-1/desired", `{"temp":20}`},
+		{"PATCH", "/api/v1/twins/gone/reported", `{"temp":1}`},
+		{"DELETE", "/api/v1/twins/gone", ""},
+	} {
+		if status, body := r.call(t, x[0], x[1], x[2]); status >= 300 {
+			t.Fatalf("%v: %d %s", x, status, body)
+		}
+	}
+	d.publish(t, "$aws/things/pump-1/shadow/update", `{"state":{"reported":{"temp":90,"list":[1,2]}}}`)
+	d.publish(t, "twins/pump-1/telemetry", `{"power":4000}`)
+	d.publish(t, "twins/meter-9/telemetry", `{"power":7}`)
+	found := map[string][]string{
+		"true":                                 {"meter-9", "named", "only-tags", "pump-1"},
+		"reported.temp > 80 && delta.temp==20": {"pump-1"}, `tags.site == "b2"`: {"only-tags"}, "computed.double == 180": {"pump-1"},
+		`alarms.hot == "raised"`: {"pump-1"}, "alarmCount > 0": {"pump-1"}, "telemetry.power > 0": {"meter-9", "pump-1"}, "2 in reported.list": {"pump-1"},
+		`model == "pump" && lastSeen <= now && driftSince <= now`: {"pump-1"},
+	}
+	for where, want := range found {
+		r.finds(t, where, want...)
+	}
+	until(t, "connected", func() bool { return slices.Equal(r.find(t, "connected"), []string{"meter-9", "pump-1"}) })
+	r.stop()
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, c)
+	for where, want := range found {
+		r.finds(t, where, want...)
+	}
+	r.finds(t, "connected")
+	if status, body := r.call(t, "POST", "/api/v1/twins/pump-1/alarms/hot/acknowledge", ""); status != 200 {
+		t.Fatal(body)
+	}
+	r.finds(t, `alarms.hot == "acknowledged"`, "pump-1")
+	r.call(t, "DELETE", "/api/v1/models/pump", "")
+	r.finds(t, "has(computed.double)")
+	r.call(t, "DELETE", "/api/v1/twins/pump-1?whole=true", "")
+	r.call(t, "DELETE", "/api/v1/twins/named?shadow=config", "")
+	r.finds(t, "true", "meter-9", "only-tags")
+	if status, body := r.call(t, "POST", "/api/v1/fleet/aggregate", `{"figures":["count()"]}`); status != 200 || !strings.Contains(body, `"matched":2`) {
+		t.Errorf("%d %s", status, body)
+	}
+}
