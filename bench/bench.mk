@@ -1,6 +1,6 @@
 # Benchmarks and long checks; see docs/benchmarks.md. Included by the Makefile.
 
-.PHONY: bench-server bench-ingest bench-history bench-telemetry bench-commands bench-jobs bench-memory kill-smoke kill-control long-kill
+.PHONY: bench-server bench-ingest bench-history bench-telemetry bench-commands bench-jobs bench-fleet bench-memory kill-smoke kill-control long-kill
 
 BENCH_SECONDS ?= 30
 BUDGET ?= 30m
@@ -27,6 +27,10 @@ bench-commands: bench-server
 # A job to 10,000 things in waves, with a kill -9 half way.
 bench-jobs: bench-server
 	go run ./bench/jobs -server bin/twofold
+
+# Queries over all twins, beside plain interpretation; memory of the index.
+bench-fleet:
+	CGO_ENABLED=0 go run ./bench/fleet $(FLEET)
 
 bench-memory: bench-server
 	go run ./bench/memory -server bin/twofold
