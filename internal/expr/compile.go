@@ -54,6 +54,7 @@ func (e *Error) Error() string {
 //	computed             computed attributes
 //	telemetry            last values of metrics, also as telemetry["motor.speed"]
 //	connected            boolean
+//	state                string, the state of the behaviour
 //	lastSeen, now        time
 //
 // One for queries also has
@@ -61,6 +62,7 @@ func (e *Error) Error() string {
 //	alarms       alarms that are raised: "raised" or "acknowledged"
 //	alarmCount   how many that are
 //	driftSince   time since which the oldest part of delta waits
+//	stateSince   time since which the state lasts
 type Env struct {
 	cel *cel.Env
 }
@@ -70,11 +72,11 @@ var variables = map[string]*cel.Type{
 	"id": cel.StringType, "model": cel.StringType,
 	"tags":     cel.MapType(cel.StringType, cel.StringType),
 	"reported": section, "desired": section, "delta": section, "computed": section, "telemetry": section,
-	"connected": cel.BoolType, "lastSeen": cel.TimestampType, "now": cel.TimestampType,
+	"connected": cel.BoolType, "state": cel.StringType, "lastSeen": cel.TimestampType, "now": cel.TimestampType,
 }
 
 // queryVariables are the names that queries have beside.
-var queryVariables = map[string]*cel.Type{"alarms": section, "alarmCount": cel.DoubleType, "driftSince": cel.TimestampType}
+var queryVariables = map[string]*cel.Type{"alarms": section, "alarmCount": cel.DoubleType, "driftSince": cel.TimestampType, "stateSince": cel.TimestampType}
 
 var section = cel.MapType(cel.StringType, cel.DynType)
 

@@ -38,6 +38,7 @@ type Inputs struct {
 	Computed  Values
 	Telemetry Values
 	Connected twin.Value // a bool
+	State     string     // of the behaviour; empty: absent
 	LastSeen  twin.Time
 	Now       twin.Time
 	Past      Past
@@ -45,6 +46,7 @@ type Inputs struct {
 	Alarms     Values
 	AlarmCount int
 	DriftSince twin.Time
+	StateSince twin.Time
 }
 
 // Sections are the sections of a shadow; nil: an empty one.
@@ -97,6 +99,10 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return valuesVal{values: in.Telemetry}, true
 	case "connected":
 		return scalar(in.Connected, in.Connected.Type != 0), true
+	case "state":
+		return scalar(twin.TextValue(in.State), in.State != ""), true
+	case "stateSince":
+		return instant(in.StateSince), true
 	case "lastSeen":
 		return instant(in.LastSeen), true
 	case "now":

@@ -136,9 +136,11 @@ func encode(data map[string]any) []byte {
 }
 
 // text is the message with the values of now.
-func (a *Alarm) text(in *expr.Inputs) string {
+func (a *Alarm) text(in *expr.Inputs) string { return fill(a.parts, in) }
+
+func fill(parts []part, in *expr.Inputs) string {
 	var b strings.Builder
-	for _, p := range a.parts {
+	for _, p := range parts {
 		b.WriteString(p.text)
 		if p.value == nil {
 			continue
@@ -170,46 +172,15 @@ func shorten(s string) string {
 	return s[:n] + "…"
 }
 
-// linkAlarms checks what the expressions of the alarms read.
-func (m *Model) linkAlarms() error {
-	ofState := map[string]bool{}
-	var names []string
-	for i := range m.computed {
-		ofState[m.computed[i].Name] = m.computed[i].OfState
-		names = append(names, m.computed[i].Name)
-	}
-	for i := range m.alarms {
-		a := &m.alarms[i]
-		programs := a.programs()
-		for _, p := range a.parts {
-			if p.value != nil {
-				programs = append(programs, p.value)
-			}
-		}
-		for _, p := range programs {
-			for _, path := range p.Reads() {
-				if beside(path) {
-					m.beside = append(m.beside, path)
-				}
-				if path[0] != "computed" {
-					continue
-				}
-				name := strings.Join(path[1:], ".")
-				state, known := ofState[name]
-				if known && state {
-					continue
-				}
-				e := &Error{Line: a.line, Column: a.column, Reason: "alarms." + a.Name + " reads computed." + name + ", which the model does not have"}
-				if known {
-					e.Reason = "alarms." + a.Name + " reads computed." + name + ", which shadow and tags alone do not decide"
-				} else if near := expr.Nearest(name, names); near != "" {
-					e.Hint = "did you mean computed." + near + "?"
-				}
-				return e
-			}
+// valuesOf are the expressions of a message.
+func valuesOf(parts []part) []*expr.Program {
+	var list []*expr.Program
+	for _, p := range parts {
+		if p.value != nil {
+			list = append(list, p.value)
 		}
 	}
-	return nil
+	return list
 }
 
 // alarm returns the alarm with a name, nil if there is none.

@@ -29,7 +29,7 @@ func (m *Model) parseAlarms(n ast.Node, env *expr.Env) error {
 			"clearWhen": condition(&a.ClearWhen, what+".clearWhen", env),
 			"for":       span(&a.For, what+".for"),
 			"severity":  severity(&a.Severity, what+".severity"),
-			"message":   func(n ast.Node) error { return a.parseMessage(n, env) },
+			"message":   func(n ast.Node) (err error) { a.Message, a.parts, err = message(n, what+".message", env); return err },
 		})
 		if err != nil {
 			return err
@@ -128,30 +128,28 @@ func severity(into *twin.Severity, what string) func(ast.Node) error {
 	}
 }
 
-// parseMessage reads a text with expressions in braces.
-func (a *Alarm) parseMessage(n ast.Node, env *expr.Env) error {
-	what := "alarms." + a.Name + ".message"
-	if err := text(&a.Message, MessageBytesMax)(n); err != nil {
-		return err
+// message reads a text with expressions in braces.
+func message(n ast.Node, what string, env *expr.Env) (source string, parts []part, err error) {
+	if err := text(&source, MessageBytesMax)(n); err != nil {
+		return "", nil, err
 	}
-	rest := a.Message
+	rest := source
 	for rest != "" {
 		before, after, open := strings.Cut(rest, "{")
 		p := part{text: before}
 		if open {
-			source, tail, closed := strings.Cut(after, "}")
+			value, tail, closed := strings.Cut(after, "}")
 			if !closed {
-				return fault(n, what+" has a { without a }", "write {reported.temperature}")
+				return "", nil, fault(n, what+" has a { without a }", "write {reported.temperature}")
 			}
-			var err error
-			if p.value, err = compilePresent(source, n, what, env); err != nil {
-				return err
+			if p.value, err = compilePresent(value, n, what, env); err != nil {
+				return "", nil, err
 			}
 			after = tail
 		}
-		if a.parts, rest = append(a.parts, p), after; len(a.parts) > PlaceholdersMax+1 {
-			return fault(n, fmt.Sprintf("%s has more than %d values", what, PlaceholdersMax), "")
+		if parts, rest = append(parts, p), after; len(parts) > PlaceholdersMax+1 {
+			return "", nil, fault(n, fmt.Sprintf("%s has more than %d values", what, PlaceholdersMax), "")
 		}
 	}
-	return nil
+	return source, parts, nil
 }

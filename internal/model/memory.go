@@ -14,6 +14,7 @@ import (
 // version of the model.
 type Memory struct {
 	alarms []AlarmMemory // of those that are not idle or are muted, in the order of the model
+	state  StateMemory
 }
 
 // AlarmState says where an alarm stands. The numbers are on disk.
@@ -58,6 +59,14 @@ func (m *Memory) Alarms() []AlarmMemory {
 	return m.alarms
 }
 
+// State returns the state of the behaviour; the zero value is none.
+func (m *Memory) State() StateMemory {
+	if m == nil {
+		return StateMemory{}
+	}
+	return m.state
+}
+
 func (m *Memory) alarm(name string) AlarmMemory {
 	for _, a := range m.Alarms() {
 		if a.Name == name {
@@ -67,11 +76,13 @@ func (m *Memory) alarm(name string) AlarmMemory {
 	return AlarmMemory{Name: name}
 }
 
-func (m *Memory) equal(n *Memory) bool { return slices.Equal(m.Alarms(), n.Alarms()) }
+func (m *Memory) equal(n *Memory) bool {
+	return slices.Equal(m.Alarms(), n.Alarms()) && m.State() == n.State()
+}
 
 // with returns a memory in which one alarm is as said.
 func (m *Memory) with(a AlarmMemory) *Memory {
-	n := &Memory{alarms: slices.Clone(m.Alarms())}
+	n := &Memory{alarms: slices.Clone(m.Alarms()), state: m.State()}
 	i := slices.IndexFunc(n.alarms, func(b AlarmMemory) bool { return b.Name == a.Name })
 	switch {
 	case i < 0 && !a.empty():
@@ -124,11 +135,26 @@ func (m *Model) noAlarm(name string) error {
 	return twin.NewError(twin.KindNotFound, fmt.Sprintf("model %s has no alarm %q", m.Name, name))
 }
 
-const memoryFormat = 1
+// The formats; the first is written where there is no state.
+const (
+	formatAlarms = 1
+	formatState  = 2
+)
 
 // AppendBinary appends the encoding; its layout is docs/format/model.md.
 func (m *Memory) AppendBinary(dst []byte) []byte {
-	dst = append(dst, memoryFormat)
+	if s := m.State(); s != (StateMemory{}) {
+		dst = append(dst, formatState)
+		dst = appendText(dst, s.State)
+		dst = binary.AppendUvarint(dst, uint64(s.Since))
+		overrun := byte(0)
+		if s.Overrun {
+			overrun = 1
+		}
+		dst = append(dst, overrun)
+	} else {
+		dst = append(dst, formatAlarms)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(m.Alarms())))
 	for _, a := range m.Alarms() {
 		dst = appendText(dst, a.Name)
@@ -149,11 +175,14 @@ var errMemory = errors.New("ends too early or has a number that is too large")
 
 // DecodeMemory reads what [Memory.AppendBinary] wrote.
 func DecodeMemory(b []byte) (*Memory, error) {
-	if len(b) == 0 || b[0] != memoryFormat {
+	if len(b) == 0 || b[0] != formatAlarms && b[0] != formatState {
 		return nil, errors.New("decode the memory of a model: the format is unknown")
 	}
 	d := memoryDecoder{b: b[1:]}
 	m := &Memory{}
+	if b[0] == formatState {
+		m.state = StateMemory{State: d.text(), Since: twin.Time(d.number(1 << 62)), Overrun: d.number(1) == 1}
+	}
 	n := d.number(AlarmsMax * 2) // alarms that another version had are dropped by the next step
 	for range n {
 		a := AlarmMemory{Name: d.text(), State: AlarmState(d.number(uint64(AlarmAcked)))}

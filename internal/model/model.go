@@ -19,12 +19,13 @@ const (
 
 // Model is a checked definition. It is immutable and safe for concurrent use.
 type Model struct {
-	Name     string
-	Version  string
-	computed []Attribute // each after those that it reads
-	alarms   []Alarm
-	beside   []expr.Path       // of telemetry and the connection, that a step reads
-	metrics  []twin.MetricName // of beside
+	Name      string
+	Version   string
+	computed  []Attribute // each after those that it reads
+	alarms    []Alarm
+	behaviour *Behaviour        // nil: none
+	beside    []expr.Path       // of telemetry and the connection, that a step reads
+	metrics   []twin.MetricName // of beside
 }
 
 // Attribute is one computed attribute.
@@ -74,6 +75,9 @@ func (m *Model) link() error {
 	for i := range m.computed {
 		a := &m.computed[i]
 		for _, p := range a.Program.Reads() {
+			if p[0] == "state" {
+				return a.fault("reads state, which is decided after it", "alarms can read state")
+			}
 			if p[0] != "computed" {
 				continue
 			}

@@ -34,10 +34,11 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 	m := &Model{}
 	body := file.Docs[0].Body
 	err = fields(body, "a model", map[string]func(ast.Node) error{
-		"name":     text(&m.Name, twin.ModelBytesMax),
-		"version":  text(&m.Version, VersionBytesMax),
-		"computed": func(n ast.Node) error { return m.parseComputed(n, env) },
-		"alarms":   func(n ast.Node) error { return m.parseAlarms(n, env) },
+		"name":      text(&m.Name, twin.ModelBytesMax),
+		"version":   text(&m.Version, VersionBytesMax),
+		"computed":  func(n ast.Node) error { return m.parseComputed(n, env) },
+		"alarms":    func(n ast.Node) error { return m.parseAlarms(n, env) },
+		"behaviour": func(n ast.Node) error { return m.parseBehaviour(n, env) },
 	})
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 	if err := m.link(); err != nil {
 		return nil, err
 	}
-	if err := m.linkAlarms(); err != nil {
+	if err := m.linkPresent(); err != nil {
 		return nil, err
 	}
 	m.linkBeside()

@@ -39,13 +39,22 @@ func (m *Model) Step(mem *Memory, in expr.Inputs, changed []expr.Path, before ex
 	var out Step
 	var moved []expr.Path
 	out.Computed, moved = m.evaluate(&in, changed, before, nil)
-	if len(m.alarms) == 0 && (mem == nil || len(mem.alarms) == 0) {
+	if !m.Remembers() && mem.Empty() {
 		return out
 	}
 	next := Memory{alarms: make([]AlarmMemory, 0, len(m.alarms))}
+	if m.behaviour != nil {
+		was := mem.State()
+		fresh := changed == nil || anyAffected(m.behaviour.programs(), moved)
+		in.State = was.State
+		next.state = m.behaviour.step(was, &in, fresh, &out)
+		if in.State = next.state.State; in.State != was.State {
+			moved = append(moved, expr.Path{"state"})
+		}
+	}
 	for i := range m.alarms {
 		a := &m.alarms[i]
-		fresh := changed == nil || slices.ContainsFunc(a.programs(), func(p *expr.Program) bool { return p.Affected(moved) })
+		fresh := changed == nil || anyAffected(a.programs(), moved)
 		if s := a.step(mem.alarm(a.Name), &in, fresh, &out); !s.empty() {
 			next.alarms = append(next.alarms, s)
 		}
@@ -55,6 +64,10 @@ func (m *Model) Step(mem *Memory, in expr.Inputs, changed []expr.Path, before ex
 		out.Memory = &next
 	}
 	return out
+}
+
+func anyAffected(programs []*expr.Program, moved []expr.Path) bool {
+	return slices.ContainsFunc(programs, func(p *expr.Program) bool { return p.Affected(moved) })
 }
 
 // drop clears the alarms that the model has no more.

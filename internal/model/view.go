@@ -27,7 +27,7 @@ func (m *Model) View(in expr.Inputs) (expr.Map, map[string]Why) {
 
 // Remembers reports whether the model keeps anything of a twin between steps, so that time
 // alone can bring it on.
-func (m *Model) Remembers() bool { return len(m.alarms) > 0 }
+func (m *Model) Remembers() bool { return len(m.alarms) > 0 || m.behaviour != nil }
 
 // ReadsBeside reports whether a step reads telemetry or the connection.
 func (m *Model) ReadsBeside() bool { return len(m.beside) > 0 }
