@@ -215,7 +215,7 @@ type group struct {
 	gather []gathering
 }
 
-func (g *grouping) add(_ *segment, _ int, values []value) {
+func (g *grouping) add(_ *cohort, _ int, values []value) {
 	g.key = g.key[:0]
 	for i := range g.by {
 		g.key = values[i].appendKey(g.key)

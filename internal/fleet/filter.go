@@ -19,7 +19,7 @@ type scan struct {
 
 // run calls each for every row that the condition holds for, with its values, which are
 // good until the call ends.
-func (s *scan) run(ctx context.Context, x *Index, each func(seg *segment, row int, values []value)) error {
+func (s *scan) run(ctx context.Context, x *Index, each func(seg *cohort, row int, values []value)) error {
 	values := make([]value, len(s.values))
 	vectors := make([]*vector, len(s.values))
 	var hits []int
@@ -33,7 +33,7 @@ func (s *scan) run(ctx context.Context, x *Index, each func(seg *segment, row in
 			if ctx.Err() != nil {
 				return twin.NewError(twin.KindUnavailable, "The request ended before the query did")
 			}
-			b := &batch{segment: seg, from: from, n: min(batchRows, len(seg.ids)-from), now: s.now}
+			b := &batch{cohort: seg, from: from, n: min(batchRows, len(seg.ids)-from), now: s.now}
 			if hits = s.hits(b, hits[:0]); len(hits) == 0 {
 				continue
 			}
@@ -51,7 +51,7 @@ func (s *scan) run(ctx context.Context, x *Index, each func(seg *segment, row in
 	return nil
 }
 
-func (s *scan) bind(seg *segment) {
+func (s *scan) bind(seg *cohort) {
 	if s.where != nil {
 		s.where.op.bind(seg)
 	}
@@ -79,7 +79,7 @@ func (s *scan) hits(b *batch, list []int) []int {
 			}
 		case ask:
 			s.explain.Interpreted++
-			if x := s.where.interpret(b.segment, b.from+i, b.now); x.Form == isBool && x.Number != 0 {
+			if x := s.where.interpret(b.cohort, b.from+i, b.now); x.Form == isBool && x.Number != 0 {
 				list = append(list, i)
 			}
 		}

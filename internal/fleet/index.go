@@ -27,11 +27,11 @@ type Options struct {
 type Index struct {
 	opts Options
 
-	mu       sync.RWMutex // of the rows
-	segments map[string]*segment
-	order    []*segment
-	places   map[twin.ThingName]place
-	texts    *texts
+	mu      sync.RWMutex // of the rows
+	cohorts map[string]*cohort
+	order   []*cohort
+	places  map[twin.ThingName]place
+	texts   *texts
 
 	noting sync.Mutex
 	noted  map[twin.ThingName]*Note
@@ -39,8 +39,8 @@ type Index struct {
 }
 
 type place struct {
-	segment *segment
-	row     int32
+	cohort *cohort
+	row    int32
 }
 
 // Note is what has become of one twin. What is nil is as before.
@@ -50,10 +50,17 @@ type Note struct {
 	Attributes *twin.Attributes
 	Computed   expr.Map
 	Alarms     map[string]bool // those that are raised: whether acknowledged
+	State      *State          // of the behaviour
 	Presence   bool            // it connected or disconnected
 	Named      bool            // a named shadow came or went
 	samples    map[string]sample
 	lastSample twin.Time
+}
+
+// State is the state of a behaviour; the zero value is none.
+type State struct {
+	Name  string
+	Since twin.Time
 }
 
 type sample struct {
@@ -64,7 +71,7 @@ type sample struct {
 // New returns an empty index.
 func New(opts Options) *Index {
 	return &Index{
-		opts: opts, segments: make(map[string]*segment), places: make(map[twin.ThingName]place), texts: newTexts(),
+		opts: opts, cohorts: make(map[string]*cohort), places: make(map[twin.ThingName]place), texts: newTexts(),
 		noted: make(map[twin.ThingName]*Note), wake: make(chan struct{}, 1),
 	}
 }
@@ -134,6 +141,9 @@ func (n *Note) add(m *Note) {
 	}
 	if m.Alarms != nil {
 		n.Alarms = m.Alarms
+	}
+	if m.State != nil {
+		n.State = m.State
 	}
 	n.Presence = n.Presence || m.Presence
 	n.Named = n.Named || m.Named
@@ -208,7 +218,7 @@ func (x *Index) apply(ctx context.Context, n *Note) {
 	case n.Attributes != nil:
 		at = x.attribute(at, n)
 	}
-	s, row := at.segment, int(at.row)
+	s, row := at.cohort, int(at.row)
 	if n.Shadow != nil {
 		s.putShadow(row, n.Shadow)
 	}
@@ -217,6 +227,9 @@ func (x *Index) apply(ctx context.Context, n *Note) {
 	}
 	if n.Alarms != nil {
 		s.putAlarms(row, n.Alarms)
+	}
+	if n.State != nil {
+		s.putState(row, n.State)
 	}
 	if n.Presence {
 		s.rows[row].connected = x.opts.Connected(n.Thing)
@@ -246,7 +259,7 @@ func (x *Index) insert(n *Note) place {
 	if at == nil {
 		at = x.opts.Attributes(n.Thing)
 	}
-	s := x.segment(at.Model)
+	s := x.cohort(at.Model)
 	row := s.add(n.Thing)
 	s.putTags(row, at)
 	s.rows[row].connected = x.opts.Connected(n.Thing)
@@ -255,33 +268,33 @@ func (x *Index) insert(n *Note) place {
 	return p
 }
 
-func (x *Index) segment(model string) *segment {
-	s := x.segments[model]
+func (x *Index) cohort(model string) *cohort {
+	s := x.cohorts[model]
 	if s == nil {
-		s = &segment{model: model, texts: x.texts}
-		x.segments[model] = s
+		s = &cohort{model: model, texts: x.texts}
+		x.cohorts[model] = s
 		x.order = append(x.order, s)
 	}
 	return s
 }
 
-// attribute takes a twin to the segment of its model, and gives it its tags.
+// attribute takes a twin to the cohort of its model, and gives it its tags.
 func (x *Index) attribute(at place, n *Note) place {
-	if to := x.segment(n.Attributes.Model); to != at.segment {
-		row := at.segment.carry(int(at.row), to)
+	if to := x.cohort(n.Attributes.Model); to != at.cohort {
+		row := at.cohort.carry(int(at.row), to)
 		x.remove(at)
 		at = place{to, int32(row)}
 		x.places[n.Thing] = at
 	}
-	at.segment.putTags(int(at.row), n.Attributes)
+	at.cohort.putTags(int(at.row), n.Attributes)
 	if n.Computed == nil { // a model that is in force would have said
-		at.segment.putValues(&at.segment.roots[computed], int(at.row), nil)
+		at.cohort.putValues(&at.cohort.roots[computed], int(at.row), nil)
 	}
 	return at
 }
 
 func (x *Index) remove(at place) {
-	s, row := at.segment, int(at.row)
+	s, row := at.cohort, int(at.row)
 	delete(x.places, s.ids[row])
 	if moved := s.remove(row); moved != "" {
 		x.places[moved] = place{s, int32(row)}
@@ -295,7 +308,7 @@ func (x *Index) Len() int {
 	return len(x.places)
 }
 
-func (s *segment) putTags(row int, at *twin.Attributes) {
+func (s *cohort) putTags(row int, at *twin.Attributes) {
 	all := make(expr.Map, len(at.Tags))
 	for k, v := range at.Tags {
 		all[k] = twin.TextValue(v)
@@ -303,7 +316,7 @@ func (s *segment) putTags(row int, at *twin.Attributes) {
 	s.putValues(&s.roots[tags], row, all)
 }
 
-func (s *segment) putShadow(row int, sh *twin.Shadow) {
+func (s *cohort) putShadow(row int, sh *twin.Shadow) {
 	r := &s.rows[row]
 	r.version, r.reportedAt, r.driftSince = 0, 0, 0
 	var drift *twin.Node
@@ -320,7 +333,7 @@ func (s *segment) putShadow(row int, sh *twin.Shadow) {
 	s.putMembers(&s.roots[delta], row, drift)
 }
 
-func (s *segment) putAlarms(row int, raised map[string]bool) {
+func (s *cohort) putAlarms(row int, raised map[string]bool) {
 	all := make(expr.Map, len(raised))
 	for name, acknowledged := range raised {
 		state := "raised"
@@ -333,7 +346,17 @@ func (s *segment) putAlarms(row int, raised map[string]bool) {
 	s.putValues(&s.roots[alarms], row, all)
 }
 
-func (s *segment) putSamples(row int, n *Note) {
+func (s *cohort) putState(row int, to *State) {
+	s.rows[row].stateSince = to.Since
+	name := s.state.grow("state")
+	if to.Name == "" {
+		s.clear(name, row)
+		return
+	}
+	s.putText(name, row, text, to.Name)
+}
+
+func (s *cohort) putSamples(row int, n *Note) {
 	s.rows[row].sampleAt = max(s.rows[row].sampleAt, n.lastSample)
 	for metric, v := range n.samples {
 		when := s.roots[sampled].grow(metric)

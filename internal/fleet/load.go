@@ -10,7 +10,7 @@ func (x *Index) Uncompute(ctx context.Context, model string) {
 	x.bring(ctx)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	s := x.segments[model]
+	s := x.cohorts[model]
 	if s == nil {
 		return
 	}

@@ -84,7 +84,7 @@ func TestQuery_select(t *testing.T) {
 	w.sample("a", w.now, twin.Measurement{Metric: "motor.speed", Value: twin.NumberValue(1479)}, twin.Measurement{Metric: "motor.on", Value: twin.BoolValue(true)})
 	for source, want := range map[string]string{
 		"id": `"a"`, "model": `"pump"`, "tags": `{"site":"hh1"}`, "reported.m": `{"speed":1480,"on":true}`, "reported.list": `[1,{"x":"y"}]`, "reported.text": `"q\"u"`,
-		"reported.empty": `{}`, "delta": `{"m":{"speed":1500}}`, "delta.m.speed": `1500`, "telemetry": `{"motor.speed":1479,"motor.on":true}`, "telemetry.motor": `{"speed":1479,"on":true}`,
+		"reported.empty": `{}`, "delta": `{"m":{"speed":1500}}`, "delta.m.speed": `1500`, "telemetry": `{"motor.on":true,"motor.speed":1479}`, "telemetry.motor": `{"on":true,"speed":1479}`,
 		"telemetry.motor.speed": `1479`, "reported.m.speed * 2": `2960`, "reported.list[1].x": `"y"`, "reported.nothing": `null`, "connected": `false`, "size(reported.list)": `2`,
 		"now - lastSeen": `3600`, "driftSince": `"2026-11-23T02:53:20Z"`, "reported.m.speed > 5": `true`, `reported.text + "!"`: `"q\"u!"`, "desired": `{"m":{"speed":1500}}`,
 		"1 / 0": `null`, "alarms": `{}`, "computed.x": `null`, "reported.m.speed > 5 ? reported.text : id": `"q\"u"`, "reported.m.speed < 5 ? reported.text : id": `"a"`,

@@ -54,7 +54,7 @@ type Explain struct {
 	ByColumns   int      `json:"byColumns"`             // decided by columns alone
 	Interpreted int      `json:"interpreted"`           // given to the interpreter
 	Matched     int      `json:"matched"`               //
-	Models      int      `json:"models"`                // segments looked at
+	Models      int      `json:"models"`                // cohorts looked at
 	Reads       []string `json:"reads"`                 // columns
 	Interpreter []string `json:"interpreter,omitempty"` // why the interpreter was asked
 	Seconds     float64  `json:"seconds"`
@@ -104,8 +104,8 @@ func (e *Engine) Query(ctx context.Context, r *Request) (*Page, error) {
 	page := &Page{Columns: q.columns()}
 	best := &ranking{keys: q.sort, limit: q.limit + 1}
 	s := scan{where: q.where, values: q.sorted(), now: e.Now()}
-	err = s.run(ctx, e.Index, func(seg *segment, row int, values []value) {
-		k := found{segment: seg, row: row, id: seg.ids[row], keys: values}
+	err = s.run(ctx, e.Index, func(seg *cohort, row int, values []value) {
+		k := found{cohort: seg, row: row, id: seg.ids[row], keys: values}
 		if q.after == nil || best.compare(&k, q.after) > 0 {
 			best.offer(k)
 		}
@@ -233,17 +233,17 @@ func (q *query) sorted() []*expression {
 
 // found is a row with what it is sorted by.
 type found struct {
-	segment *segment
-	row     int
-	id      twin.ThingName
-	keys    []value
+	cohort *cohort
+	row    int
+	id     twin.ThingName
+	keys   []value
 }
 
 // row gives a row as it is answered.
 func (q *query) row(f *found, now twin.Time) Row {
 	r := Row{ID: f.id}
 	for _, c := range q.chosen {
-		r.Values = append(r.Values, c.json(f.segment, f.row, now))
+		r.Values = append(r.Values, c.json(f.cohort, f.row, now))
 	}
 	return r
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// operator evaluates a [expr.Form] over the rows of a segment, batch by batch.
+// operator evaluates a [expr.Form] over the rows of a cohort, batch by batch.
 type operator struct {
 	*expr.Form
 	args []*operator
@@ -38,8 +38,8 @@ func newOperator(f *expr.Form) *operator {
 	return o
 }
 
-// bind lets it read the columns of a segment.
-func (o *operator) bind(s *segment) {
+// bind lets it read the columns of a cohort.
+func (o *operator) bind(s *cohort) {
 	for _, a := range o.args {
 		a.bind(s)
 	}
@@ -114,9 +114,9 @@ func anyAt(list []*column, row int) bool {
 	return false
 }
 
-// batch is the rows that are looked at: n of a segment, from a row on.
+// batch is the rows that are looked at: n of a cohort, from a row on.
 type batch struct {
-	segment *segment
+	cohort  *cohort
 	from, n int
 	now     twin.Time
 }
@@ -172,7 +172,7 @@ func (o *operator) constant(b *batch) {
 
 // fillText lets all rows have one text: by its number if some cell has it.
 func (o *operator) fillText(b *batch, s string) {
-	id, ok := b.segment.texts.ids[s]
+	id, ok := b.cohort.texts.ids[s]
 	o.out.fill(b.n, isText, float64(id))
 	o.out.own = nil
 	if !ok {
@@ -220,7 +220,7 @@ func (o *operator) path(b *batch) {
 
 // variable reads what every twin has.
 func (o *operator) variable(b *batch) {
-	s, v := b.segment, &o.out
+	s, v := b.cohort, &o.out
 	moment := func(of func(r *row) twin.Time) {
 		for i := range b.n {
 			t := of(&s.rows[b.from+i])
@@ -243,6 +243,15 @@ func (o *operator) variable(b *batch) {
 		v.fill(b.n, isTime, float64(b.now))
 	case "lastSeen":
 		moment((*row).seen)
+	case "state":
+		v.own = nil
+		if k := s.state.kid("state"); k != nil {
+			v.load(&k.column, b.from, b.n)
+		} else {
+			v.fill(b.n, neither, 0)
+		}
+	case "stateSince":
+		moment(func(r *row) twin.Time { return r.stateSince })
 	case "driftSince":
 		moment(func(r *row) twin.Time { return r.driftSince })
 	case "connected":
@@ -388,7 +397,7 @@ func (o *operator) choose(b *batch) {
 
 func (o *operator) equal(b *batch) {
 	l, r := o.args[0].eval(b), o.args[1].eval(b)
-	t, same := b.segment.texts, truth(o.Op == expr.OpEqual)
+	t, same := b.cohort.texts, truth(o.Op == expr.OpEqual)
 	byNumber := l.own == nil && r.own == nil
 	for i := range b.n {
 		lf, rf := l.forms[i], r.forms[i]
@@ -430,7 +439,7 @@ func (o *operator) order(b *batch) {
 		}
 		order := 0
 		if lf == isText {
-			order = strings.Compare(l.text(b.segment.texts, i), r.text(b.segment.texts, i))
+			order = strings.Compare(l.text(b.cohort.texts, i), r.text(b.cohort.texts, i))
 		} else {
 			x, y := l.values[i], r.values[i]
 			if math.IsNaN(x) || math.IsNaN(y) {

@@ -93,7 +93,7 @@ func (o *operator) in(b *batch) {
 	ids := make([]float64, len(list)) // of constants that are texts, -1: no cell has it
 	for i, c := range list {
 		ids[i] = -1
-		if id, ok := b.segment.texts.ids[c.Value.Text]; ok {
+		if id, ok := b.cohort.texts.ids[c.Value.Text]; ok {
 			ids[i] = float64(id)
 		}
 	}
@@ -149,7 +149,7 @@ func (o *operator) ofText(b *batch) {
 			continue
 		}
 		if a.own != nil || a.values[i] != last {
-			answer = truth(o.asks(a.text(b.segment.texts, i)))
+			answer = truth(o.asks(a.text(b.cohort.texts, i)))
 			last = a.values[i]
 		}
 		o.out.forms[i], o.out.values[i] = isBool, answer
@@ -170,12 +170,15 @@ func (o *operator) asks(s string) bool {
 
 // inputs is a row as the interpreter reads it; of the shadow no more than the expression
 // reads.
-func (s *segment) inputs(row int, reads []expr.Path, now twin.Time) *expr.Inputs {
+func (s *cohort) inputs(row int, reads []expr.Path, now twin.Time) *expr.Inputs {
 	r := &s.rows[row]
 	in := &expr.Inputs{
 		ID: s.ids[row], Model: s.model, Now: now, Connected: twin.BoolValue(r.connected), LastSeen: r.seen(), DriftSince: r.driftSince, AlarmCount: int(r.alarms),
 		Computed: values{s, &s.roots[computed], row}, Telemetry: values{s, &s.roots[telemetry], row}, Alarms: values{s, &s.roots[alarms], row},
-		Sections: &expr.Sections{},
+		Sections: &expr.Sections{}, StateSince: r.stateSince,
+	}
+	if k := s.state.kid("state"); k != nil {
+		in.State = s.value(k.at(row)).Text
 	}
 	for _, p := range reads {
 		switch p[0] {
@@ -192,7 +195,7 @@ func (s *segment) inputs(row int, reads []expr.Path, now twin.Time) *expr.Inputs
 	return in
 }
 
-func (s *segment) tags(row int) map[string]string {
+func (s *cohort) tags(row int) map[string]string {
 	all := map[string]string{}
 	for _, k := range s.roots[tags].order {
 		if x := k.at(row); x.kind == text {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,20 +74,20 @@ func (v *value) json() json.RawMessage {
 func (e *expression) of(v *vector, b *batch, i int) value {
 	switch f := v.forms[i]; f {
 	case isText:
-		return value{Form: f, Text: v.text(b.segment.texts, i)}
+		return value{Form: f, Text: v.text(b.cohort.texts, i)}
 	case isBool, isNumber, isTime, isSpan:
 		if math.IsNaN(v.values[i]) || math.IsInf(v.values[i], 0) {
 			return value{}
 		}
 		return value{Form: f, Number: v.values[i]}
 	case ask:
-		return e.interpret(b.segment, b.from+i, b.now)
+		return e.interpret(b.cohort, b.from+i, b.now)
 	}
 	return value{}
 }
 
 // interpret asks the interpreter.
-func (e *expression) interpret(s *segment, row int, now twin.Time) value {
+func (e *expression) interpret(s *cohort, row int, now twin.Time) value {
 	r := e.program.Evaluate(s.inputs(row, e.program.Reads(), now))
 	if r.Status != expr.Known {
 		return value{}
@@ -107,9 +108,9 @@ func (e *expression) interpret(s *segment, row int, now twin.Time) value {
 }
 
 // json gives the value for one row, also an object or array of the shadow.
-func (e *expression) json(s *segment, row int, now twin.Time) json.RawMessage {
+func (e *expression) json(s *cohort, row int, now twin.Time) json.RawMessage {
 	e.op.bind(s)
-	b := &batch{segment: s, from: row, n: 1, now: now}
+	b := &batch{cohort: s, from: row, n: 1, now: now}
 	v := e.op.eval(b)
 	if f := v.forms[0]; e.op.Op == expr.OpPath && (f == compounds || f == ask) {
 		return s.part(e.op.Path, row)
@@ -119,7 +120,7 @@ func (e *expression) json(s *segment, row int, now twin.Time) json.RawMessage {
 }
 
 // part is an object or array as JSON.
-func (s *segment) part(p expr.Path, row int) json.RawMessage {
+func (s *cohort) part(p expr.Path, row int) json.RawMessage {
 	r, ok := rootOf(p[0])
 	if !ok {
 		return json.RawMessage("null")
@@ -140,14 +141,15 @@ func (s *segment) part(p expr.Path, row int) json.RawMessage {
 }
 
 // named is the values whose names begin so.
-func (s *segment) named(b *branch, names []string, row int) json.RawMessage {
+func (s *cohort) named(b *branch, names []string, row int) json.RawMessage {
 	prefix := ""
 	if len(names) > 0 {
 		prefix = strings.Join(names, ".") + "."
 	}
 	var keys []string
 	var nodes []*twin.Node
-	for _, k := range b.order {
+	sorted := slices.SortedFunc(slices.Values(b.order), func(x, y *branch) int { return cmp.Compare(x.name, y.name) })
+	for _, k := range sorted {
 		if rest, ok := strings.CutPrefix(k.name, prefix); ok {
 			if n := s.node(k, row); n != nil {
 				keys, nodes = append(keys, rest), append(nodes, n)

@@ -23,6 +23,7 @@ type plain struct {
 	measured   map[string]twin.Time
 	lastSample twin.Time
 	alarms     map[string]bool
+	state      fleet.State
 	connected  bool
 }
 
@@ -119,7 +120,7 @@ func (w *world) inputs(thing twin.ThingName) *expr.Inputs {
 	p := w.twins[thing]
 	in := &expr.Inputs{
 		ID: thing, Model: p.attributes.Model, Tags: p.attributes.Tags, Shadow: p.shadow, Computed: p.computed, Telemetry: p.telemetry,
-		Connected: twin.BoolValue(p.connected), Now: testNow, LastSeen: p.lastSample, AlarmCount: len(p.alarms),
+		Connected: twin.BoolValue(p.connected), Now: testNow, LastSeen: p.lastSample, AlarmCount: len(p.alarms), State: p.state.Name, StateSince: p.state.Since,
 	}
 	raised := expr.Map{}
 	for name, acknowledged := range p.alarms {
@@ -161,7 +162,8 @@ func (w *world) change() {
 			return
 		}
 		p.alarms = pick(w, map[string]bool{}, map[string]bool{"hot": false}, map[string]bool{"hot": true, "dry": false})
-		w.index.Settle(&fleet.Note{Thing: thing, Alarms: p.alarms})
+		p.state = pick(w, fleet.State{}, fleet.State{Name: "on", Since: w.now}, fleet.State{Name: "odd", Since: 5})
+		w.index.Settle(&fleet.Note{Thing: thing, Alarms: p.alarms, State: &p.state})
 	case 5:
 		if !p.shadow.Exists() {
 			return
@@ -233,7 +235,8 @@ func (w *world) condition(depth int) string {
 	case 4:
 		return fmt.Sprintf("%s in [%s]", pick(w, "reported.a", "reported.mode", "id", "model", "telemetry.temp", "reported.list"), pick(w, `"on", 1`, `"t1", "t2", "pump"`, "true, 2, 3", `"nowhere"`))
 	case 5:
-		return pick(w, "connected", "reported.on", "reported.a", "computed.flag", "alarmCount > 1", `reported.mode.matches("^o.*")`, "alarms.hot == \"raised\"", "alarmCount == 0")
+		return pick(w, "connected", "reported.on", "reported.a", "computed.flag", "alarmCount > 1", `reported.mode.matches("^o.*")`, "alarms.hot == \"raised\"", "alarmCount == 0",
+			`state == "on"`, `state != "on"`, `state in ["odd", "off"]`, `now - stateSince > duration("30m")`, `state == reported.mode`, `size(state) == 3`)
 	case 6:
 		return pick(w, "size(reported.list) > 1", "1 in reported.list", "reported.list[0] == 1", "reported.exists(k, k == \"mode\")", "reported.a == desired.a", "reported.list == desired.list", "reported == desired",
 			`string(reported.a) == "1"`, "size(delta) > 0", "reported.a + reported.b == reported.list")

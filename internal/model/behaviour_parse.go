@@ -124,8 +124,11 @@ func actions(into *[]Action, what string, env *expr.Env) func(ast.Node) error {
 			if err != nil {
 				return err
 			}
-			if a.Type == "" {
+			switch a.Type {
+			case "":
 				return fault(v, at+" has no type", "write event: started")
+			case BehaviourEntered, BehaviourIllegal, BehaviourEarly, BehaviourOverrun, BehaviourUnstable:
+				return fault(v, fmt.Sprintf("%s: %s is what the behaviour itself tells", at, a.Type), "choose another type")
 			}
 			*into = append(*into, a)
 		}

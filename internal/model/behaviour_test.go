@@ -23,6 +23,7 @@ func TestParse_refusesBehaviour(t *testing.T) {
 		`{states: {a: {min: 5s, max: 5s, to: {b: {after: 5s}}}, b: }}`:                        "behaviour.states.a: max is not more than min",
 		`{states: {a: {mx: 5s}}}`:                                                             "behaviour.states.a has no mx; did you mean max?",
 		`{states: {a: {enter: [{message: x}]}}}`:                                              "behaviour.states.a.enter[0] has no type; write event: started",
+		`{states: {a: {enter: [{event: entered}]}}}`:                                          "entered is what the behaviour itself tells",
 		`{states: {a: {enter: {event: x}}}}`:                                                  "behaviour.states.a.enter is a list of events",
 		`{states: {a: {enter: [{event: x, severity: bad}]}}}`:                                 `there is no severity "bad"`,
 		`{states: {a: {enter: [{event: x, message: "{reported.x"}]}}}`:                        "has a { without a }",

@@ -46,7 +46,7 @@ func (s *Server) settled(st *engine.Settled) {
 	}
 	n := fleet.Note{Thing: st.Thing, Attributes: st.Attributes, Computed: st.Computed}
 	if st.Memory != nil {
-		n.Alarms = raised(st.Memory)
+		n.Alarms, n.State = raised(st.Memory), stateOf(st.Memory)
 	}
 	if c := st.Change; c != nil {
 		if c.Key.Shadow == "" {
@@ -69,6 +69,11 @@ func raised(m *model.Memory) map[string]bool {
 		}
 	}
 	return all
+}
+
+func stateOf(m *model.Memory) *fleet.State {
+	at := m.State()
+	return &fleet.State{Name: at.State, Since: at.Since}
 }
 
 // loadFleet reads all twins into the index. Nothing is served yet.
@@ -116,7 +121,7 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) error {
 		return nil // one that cannot be read hurts nobody else
 	}
 	memory := s.engine.Memory(thing)
-	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory)}
+	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory), State: stateOf(memory)}
 	if m, _ := s.models.Model(at.Model); m != nil {
 		n.Computed = m.Step(memory, expr.Inputs{ID: thing, Model: at.Model, Tags: at.Tags, Shadow: shadow, Now: s.engine.Now()}, nil, nil).Computed
 	}

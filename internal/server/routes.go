@@ -26,23 +26,25 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		confirm = &http.Client{}
 	}
 	past := history.New(s.store, managed)
+	viewer := &models.Viewer{
+		Registry: s.models, Samples: s.telemetry.Reader(), History: past, Connected: s.things.Connected, LastSeen: s.lastSeen, Now: s.engine.Now,
+	}
 	api := rest.New(s.log, s.engine, rest.Options{
 		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
 		Feed: restFeed{s.feed, feedLog{s.store}}, Past: past, Twins: managed,
 		Backup: s.backup, Storage: s.storage, Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
-		Commands:  restCommands{s.commands.Service},
-		Jobs:      s.jobs.Service,
-		Artifacts: s.jobs.Service,
-		Expand:    s.jobs.expand(s.config.HTTP.PublicURL),
-		Webhooks:  s.webhooks,
-		Models:    s.models,
-		Alarms:    s.models,
-		Fleet:     s.fleet,
-		Computed: &models.Viewer{
-			Registry: s.models, Samples: s.telemetry.Reader(), History: past, Connected: s.things.Connected, LastSeen: s.lastSeen, Now: s.engine.Now,
-		},
-		Samples:   s.telemetry.Reader(),
-		Telemetry: s.heard, LastSeen: s.lastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
+		Commands:   restCommands{s.commands.Service},
+		Jobs:       s.jobs.Service,
+		Artifacts:  s.jobs.Service,
+		Expand:     s.jobs.expand(s.config.HTTP.PublicURL),
+		Webhooks:   s.webhooks,
+		Models:     s.models,
+		Alarms:     s.models,
+		Fleet:      s.fleet,
+		Computed:   viewer,
+		Behaviours: viewer,
+		Samples:    s.telemetry.Reader(),
+		Telemetry:  s.heard, LastSeen: s.lastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
 	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -95,13 +95,14 @@ func newWorld(t *testing.T) *world {
 	m := managed{e}
 	past, connected := history.New(s, m), func(thing twin.ThingName) bool { return w.connected[thing] }
 	jobs := newJobs(t, e, s, w.Now)
+	viewer := &models.Viewer{
+		Registry: registry, Samples: telemetry.NewReader(s), History: past, Connected: connected, Now: e.Now,
+		LastSeen: func(twin.ThingName) twin.Time { return 0 },
+	}
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
 		Past: past, Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs), Webhooks: newWebhooks(t, e, s, w.Now),
-		Fleet: all.queries, Connected: connected, Models: registry, Alarms: registry, Computed: &models.Viewer{
-			Registry: registry, Samples: telemetry.NewReader(s), History: past, Connected: connected, Now: e.Now,
-			LastSeen: func(twin.ThingName) twin.Time { return 0 },
-		},
+		Fleet: all.queries, Connected: connected, Models: registry, Alarms: registry, Computed: viewer, Behaviours: viewer,
 	})
 	w.jobs = jobs
 	w.store, w.engine, w.api = s, e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}

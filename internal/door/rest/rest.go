@@ -44,21 +44,22 @@ type Options struct {
 	Twins Twins
 	// Connected reports whether a client that stands for a thing is connected now; nil:
 	// none is.
-	Connected func(twin.ThingName) bool
-	Now       func() time.Time  // the clock; time.Now
-	Backup    Backup            // nil: there is none
-	Storage   Storage           // nil: it is not told
-	Mirror    Mirror            // takes documents of shadows in the cloud; nil: none are taken
-	Telemetry Telemetry         // takes samples; nil: none are taken
-	Samples   *telemetry.Reader // reads samples back; nil: they cannot be read
-	Commands  Commands          // nil: there are none
-	Jobs      Jobs              // nil: there are none
-	Artifacts Artifacts         // nil: there are none
-	Webhooks  Webhooks          // nil: there are none
-	Models    Models            // nil: there are none
-	Alarms    Alarms            // nil: there are none
-	Computed  Computed          // computed attributes of twins; nil: there are none
-	Fleet     Fleet             // queries over all twins; nil: there are none
+	Connected  func(twin.ThingName) bool
+	Now        func() time.Time  // the clock; time.Now
+	Backup     Backup            // nil: there is none
+	Storage    Storage           // nil: it is not told
+	Mirror     Mirror            // takes documents of shadows in the cloud; nil: none are taken
+	Telemetry  Telemetry         // takes samples; nil: none are taken
+	Samples    *telemetry.Reader // reads samples back; nil: they cannot be read
+	Commands   Commands          // nil: there are none
+	Jobs       Jobs              // nil: there are none
+	Artifacts  Artifacts         // nil: there are none
+	Webhooks   Webhooks          // nil: there are none
+	Models     Models            // nil: there are none
+	Alarms     Alarms            // nil: there are none
+	Computed   Computed          // computed attributes of twins; nil: there are none
+	Behaviours Behaviours        // what twins do; nil: it is not told
+	Fleet      Fleet             // queries over all twins; nil: there are none
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.
 	Expand func(*http.Request, *twin.JobRequest) error
 	// TelemetryRules say which samples are taken.

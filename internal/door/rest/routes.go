@@ -102,6 +102,9 @@ func (d *door) addDefinedRoutes(list []route) []route {
 	if d.opts.Alarms != nil {
 		list = append(list, d.alarmRoutes()...)
 	}
+	if d.opts.Behaviours != nil {
+		list = append(list, d.behaviourRoutes()...)
+	}
 	if d.opts.Fleet != nil {
 		list = append(list, d.fleetRoutes()...)
 	}

@@ -34,13 +34,14 @@ func rootOf(variable string) (root, bool) {
 // ofShadow reports whether the part is a tree of objects; others have names with dots.
 func (r root) ofShadow() bool { return r == reported || r == desired || r == delta }
 
-// segment is the twins of one model.
-type segment struct {
+// cohort is the twins of one model.
+type cohort struct {
 	model string
 	texts *texts
 	ids   []twin.ThingName
 	rows  []row
 	roots [rootsCount]branch
+	state branch // of the behaviour
 }
 
 // row is what every twin has.
@@ -49,6 +50,7 @@ type row struct {
 	reportedAt twin.Time    // when the newest reported value came
 	sampleAt   twin.Time    // of the newest sample
 	driftSince twin.Time    // 0: no delta
+	stateSince twin.Time    // 0: no state
 	connected  bool
 	alarms     uint16 // raised
 }
@@ -56,13 +58,13 @@ type row struct {
 // seen is when the device was last heard of; 0: never.
 func (r *row) seen() twin.Time { return max(r.reportedAt, r.sampleAt) }
 
-func (s *segment) add(thing twin.ThingName) int {
+func (s *cohort) add(thing twin.ThingName) int {
 	s.ids, s.rows = append(s.ids, thing), append(s.rows, row{})
 	return len(s.ids) - 1
 }
 
 // set puts a cell; its text is held already.
-func (s *segment) set(b *branch, row int, x cell) {
+func (s *cohort) set(b *branch, row int, x cell) {
 	before := b.set(row, len(s.ids), x)
 	if before.holdsText() && before != x {
 		s.texts.drop(uint32(before.value))
@@ -70,14 +72,14 @@ func (s *segment) set(b *branch, row int, x cell) {
 }
 
 // clear takes what is at a path and below it from a row, and paths that no twin has.
-func (s *segment) clear(b *branch, row int) {
+func (s *cohort) clear(b *branch, row int) {
 	if b.at(row).kind != absent {
 		s.set(b, row, cell{})
 	}
 	s.clearBelow(b, row)
 }
 
-func (s *segment) clearBelow(b *branch, row int) {
+func (s *cohort) clearBelow(b *branch, row int) {
 	for i, k := range slices.Backward(b.order) {
 		s.clear(k, row)
 		b.prune(i)
@@ -93,7 +95,7 @@ func (b *branch) prune(i int) {
 }
 
 // put lets a row have under a path what a node has.
-func (s *segment) put(b *branch, row int, n *twin.Node) {
+func (s *cohort) put(b *branch, row int, n *twin.Node) {
 	if n.IsObject() {
 		if n != nil {
 			s.set(b, row, cell{kind: object})
@@ -114,7 +116,7 @@ func (s *segment) put(b *branch, row int, n *twin.Node) {
 	s.putValue(b, row, v)
 }
 
-func (s *segment) putValue(b *branch, row int, v twin.Value) {
+func (s *cohort) putValue(b *branch, row int, v twin.Value) {
 	switch v.Type {
 	case twin.ValueNumber:
 		s.set(b, row, cell{number, v.Number})
@@ -127,7 +129,7 @@ func (s *segment) putValue(b *branch, row int, v twin.Value) {
 	}
 }
 
-func (s *segment) putText(b *branch, row int, k kind, t string) {
+func (s *cohort) putText(b *branch, row int, k kind, t string) {
 	if x := b.at(row); x.kind == k && s.texts.text(uint32(x.value)) == t {
 		return
 	}
@@ -135,7 +137,7 @@ func (s *segment) putText(b *branch, row int, k kind, t string) {
 }
 
 // putMembers lets a row have the members of an object below a path, and no others.
-func (s *segment) putMembers(b *branch, row int, n *twin.Node) {
+func (s *cohort) putMembers(b *branch, row int, n *twin.Node) {
 	there := 0
 	for i := range n.Len() {
 		m := n.At(i)
@@ -154,7 +156,7 @@ func (s *segment) putMembers(b *branch, row int, n *twin.Node) {
 }
 
 // putValues lets a row have these values below a part without objects, and no others.
-func (s *segment) putValues(b *branch, row int, values expr.Map) {
+func (s *cohort) putValues(b *branch, row int, values expr.Map) {
 	for name, v := range values {
 		s.putValue(b.grow(name), row, v)
 	}
@@ -168,12 +170,12 @@ func (s *segment) putValues(b *branch, row int, values expr.Map) {
 
 // remove takes a row away; the last one comes into its place. It returns which that was,
 // empty if the row was the last itself.
-func (s *segment) remove(row int) (moved twin.ThingName) {
+func (s *cohort) remove(row int) (moved twin.ThingName) {
 	last := len(s.ids) - 1
-	for r := range s.roots {
-		s.clearBelow(&s.roots[r], row)
+	for _, b := range s.all() {
+		s.clearBelow(b, row)
 		if row != last {
-			s.moveBelow(&s.roots[r], last, row)
+			s.moveBelow(b, last, row)
 		}
 	}
 	if row != last {
@@ -181,13 +183,22 @@ func (s *segment) remove(row int) (moved twin.ThingName) {
 		s.ids[row], s.rows[row] = s.ids[last], s.rows[last]
 	}
 	s.ids, s.rows = s.ids[:last], s.rows[:last]
-	for r := range s.roots {
-		s.roots[r].truncate(last)
+	for _, b := range s.all() {
+		b.truncate(last)
 	}
 	return moved
 }
 
-func (s *segment) moveBelow(b *branch, from, to int) {
+// all are the branches of the cohort, whose cells are below them.
+func (s *cohort) all() []*branch {
+	list := make([]*branch, 0, rootsCount+1)
+	for r := range s.roots {
+		list = append(list, &s.roots[r])
+	}
+	return append(list, &s.state)
+}
+
+func (s *cohort) moveBelow(b *branch, from, to int) {
 	for _, k := range b.order {
 		if x := k.at(from); x.kind != absent {
 			k.set(to, len(s.ids), x)
@@ -207,17 +218,18 @@ func (b *branch) truncate(rows int) {
 	}
 }
 
-// carry copies a row into another segment, telling where it is there.
-func (s *segment) carry(row int, to *segment) int {
+// carry copies a row into another cohort, telling where it is there.
+func (s *cohort) carry(row int, to *cohort) int {
 	at := to.add(s.ids[row])
 	to.rows[at] = s.rows[row]
-	for r := range s.roots {
-		s.carryBelow(&s.roots[r], row, to, &to.roots[r], at)
+	into := to.all()
+	for i, b := range s.all() {
+		s.carryBelow(b, row, to, into[i], at)
 	}
 	return at
 }
 
-func (s *segment) carryBelow(b *branch, row int, to *segment, into *branch, at int) {
+func (s *cohort) carryBelow(b *branch, row int, to *cohort, into *branch, at int) {
 	for _, k := range b.order {
 		x := k.at(row)
 		if x.kind != absent {
@@ -233,7 +245,7 @@ func (s *segment) carryBelow(b *branch, row int, to *segment, into *branch, at i
 }
 
 // node makes the node of a path again; nil if there is nothing.
-func (s *segment) node(b *branch, row int) *twin.Node {
+func (s *cohort) node(b *branch, row int) *twin.Node {
 	switch x := b.at(row); x.kind {
 	case object:
 		return s.objectNode(b, row)
@@ -250,7 +262,7 @@ func (s *segment) node(b *branch, row int) *twin.Node {
 	}
 }
 
-func (s *segment) objectNode(b *branch, row int) *twin.Node {
+func (s *cohort) objectNode(b *branch, row int) *twin.Node {
 	var names []string
 	var nodes []*twin.Node
 	for _, k := range b.order {
@@ -262,7 +274,7 @@ func (s *segment) objectNode(b *branch, row int) *twin.Node {
 }
 
 // value is the scalar of a cell that has one.
-func (s *segment) value(x cell) twin.Value {
+func (s *cohort) value(x cell) twin.Value {
 	switch x.kind {
 	case boolean:
 		return twin.BoolValue(x.value != 0)
@@ -276,7 +288,7 @@ func (s *segment) value(x cell) twin.Value {
 
 // values are what a row has in a part without objects.
 type values struct {
-	s   *segment
+	s   *cohort
 	b   *branch
 	row int
 }

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twofold-iot/twofold/client"
+)
+
+func newBehaviour() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{
+		Use:   "behaviour THING",
+		Short: "Show the state of a thing, what its model says that it does, and what it did in the last 30 days",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			thing, err := r.thing(a[0])
+			if err != nil {
+				return err
+			}
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			b, err := c.Behaviour(cmd.Context(), thing)
+			if err != nil {
+				return explain(err)
+			}
+			if r.output == "json" {
+				_, err := cmd.OutOrStdout().Write(b.Raw)
+				return err
+			}
+			return writeBehaviour(cmd.OutOrStdout(), b)
+		},
+	}
+	cmd.ValidArgsFunction = r.completeThing
+	r.addServer(cmd)
+	r.addOutput(cmd, "text", "json")
+	return cmd
+}
+
+func writeBehaviour(w io.Writer, b *client.Behaviour) error {
+	state := "no state is known"
+	if b.State != "" {
+		state = safe(b.State) + " since " + local(b.Since)
+	}
+	if b.Overrun {
+		state += ", longer than it may"
+	}
+	if _, err := fmt.Fprintf(w, "%s  %s v%d  %s\n", b.DeviceID, safe(b.Model), b.ModelVersion, state); err != nil {
+		return err
+	}
+	head := []string{"  state", "ways", "may last", "entered", "lasted (median)", "95 %", "longest"}
+	var rows [][]string
+	seen := map[string]int{}
+	for i := range b.Observed.States {
+		seen[b.Observed.States[i].State] = i + 1
+	}
+	for i := range b.Declared.States {
+		s := &b.Declared.States[i]
+		cells := []string{"  " + safe(s.State), waysOf(b, s.State), mayLast(s.Min, s.Max), "0", notSet, notSet, notSet}
+		if at := seen[s.State]; at > 0 {
+			o := &b.Observed.States[at-1]
+			cells[3] = fmt.Sprint(o.Entered)
+			if o.Left > 0 {
+				cells[4], cells[5], cells[6] = lasted(o.Median), lasted(o.P95), lasted(o.Longest)
+			}
+		}
+		rows = append(rows, cells)
+	}
+	if err := writeCells(w, head, rows); err != nil {
+		return err
+	}
+	for _, t := range b.Observed.Transitions {
+		if !t.Allowed {
+			if _, err := fmt.Fprintf(w, "  not allowed: %s → %s, %d times\n", safe(t.From), safe(t.To), t.Count); err != nil {
+				return err
+			}
+		}
+	}
+	if b.Observed.Early+b.Observed.Overruns > 0 {
+		_, err := fmt.Fprintf(w, "  left too early %d times, lasted too long %d times\n", b.Observed.Early, b.Observed.Overruns)
+		return err
+	}
+	return nil
+}
+
+// waysOf lists where a state may go, with how often it did.
+func waysOf(b *client.Behaviour, state string) string {
+	var ways []string
+	for i := range b.Declared.States {
+		if b.Declared.States[i].State != state {
+			continue
+		}
+		for _, to := range b.Declared.States[i].To {
+			ways = append(ways, safe(to.To)+shareOf(b, state, to.To))
+		}
+	}
+	if ways == nil {
+		return notSet
+	}
+	return strings.Join(ways, ", ")
+}
+
+// shareOf is how often a state was followed by another, empty if it never was.
+func shareOf(b *client.Behaviour, from, to string) string {
+	for _, t := range b.Observed.Transitions {
+		if t.From == from && t.To == to {
+			return fmt.Sprintf(" %.0f %%", 100*t.Share)
+		}
+	}
+	return ""
+}
+
+func mayLast(least, most float64) string {
+	switch {
+	case least == 0 && most == 0:
+		return notSet
+	case most == 0:
+		return "≥ " + lasted(least)
+	case least == 0:
+		return "≤ " + lasted(most)
+	}
+	return lasted(least) + " to " + lasted(most)
+}
+
+func lasted(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	if d > time.Minute {
+		d = d.Round(time.Second)
+	}
+	return d.String()
+}
