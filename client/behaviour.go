@@ -38,8 +38,8 @@ type Behaviour struct {
 		Transitions []struct {
 			From, To string
 			Count    int
+			Illegal  int
 			Share    float64
-			Allowed  bool
 		}
 		Illegal, Early, Overruns int
 	}

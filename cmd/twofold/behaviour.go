@@ -76,8 +76,8 @@ func writeBehaviour(w io.Writer, b *client.Behaviour) error {
 		return err
 	}
 	for _, t := range b.Observed.Transitions {
-		if !t.Allowed {
-			if _, err := fmt.Fprintf(w, "  not allowed: %s → %s, %d times\n", safe(t.From), safe(t.To), t.Count); err != nil {
+		if t.Illegal > 0 {
+			if _, err := fmt.Fprintf(w, "  not allowed: %s → %s, %d times\n", safe(t.From), safe(t.To), t.Illegal); err != nil {
 				return err
 			}
 		}

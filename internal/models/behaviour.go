@@ -44,8 +44,8 @@ type ObservedState struct {
 type ObservedTransition struct {
 	From, To string
 	Count    int
+	Illegal  int     // of these, as the model was when it happened
 	Share    float64 // of all that left From
-	Allowed  bool    // as it was when it happened
 }
 
 const (
@@ -125,10 +125,13 @@ func (m *moves) add(o *Observed, ev *twin.Event) {
 	way := [2]string{d.From, d.State}
 	t := m.counts[way]
 	if t == nil {
-		t = &ObservedTransition{From: d.From, To: d.State, Allowed: ev.Type == model.BehaviourEntered}
+		t = &ObservedTransition{From: d.From, To: d.State}
 		m.counts[way] = t
 	}
 	t.Count++
+	if ev.Type == model.BehaviourIllegal {
+		t.Illegal++
+	}
 	m.dwells[d.From] = append(m.dwells[d.From], ev.Time-d.Since)
 }
 

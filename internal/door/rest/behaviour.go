@@ -72,8 +72,8 @@ type observedWay struct {
 	From    string  `json:"from"`
 	To      string  `json:"to"`
 	Count   int     `json:"count"`
-	Share   float64 `json:"share"` // of all that left the state
-	Allowed bool    `json:"allowed"`
+	Illegal int     `json:"illegal,omitempty"` // of these
+	Share   float64 `json:"share"`             // of all that left the state
 }
 
 // behaviourWindow is what is looked at if nothing is asked for: 30 days.
@@ -132,10 +132,8 @@ func newBehaviourDocument(thing twin.ThingName, b *models.Behaviour) *behaviourD
 		doc.Observed.States = append(doc.Observed.States, observedState{s.Name, s.Entered, s.Left, inSeconds(s.Median), inSeconds(s.P95), inSeconds(s.Worst)})
 	}
 	for _, t := range o.Transitions {
-		doc.Observed.Transitions = append(doc.Observed.Transitions, observedWay{t.From, t.To, t.Count, t.Share, t.Allowed})
-		if !t.Allowed {
-			doc.Observed.Illegal += t.Count
-		}
+		doc.Observed.Transitions = append(doc.Observed.Transitions, observedWay{t.From, t.To, t.Count, t.Illegal, t.Share})
+		doc.Observed.Illegal += t.Illegal
 	}
 	return doc
 }
