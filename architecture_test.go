@@ -35,6 +35,7 @@ var imports = map[string]rule{
 	"internal/proof":             {[]string{"twin", "internal/store"}, "checks the past through the contract"},
 	"internal/expr":              {[]string{"twin"}, "the expression language: over the nouns, pure"},
 	"internal/model":             {[]string{"twin", "internal/expr"}, "models: definitions and pure evaluation, whatever keeps them"},
+	"internal/model/builtin":     {nil, "definitions that come with the program: files alone"},
 	"internal/models":            {[]string{"twin", "internal/expr", "internal/model", "internal/history", "internal/telemetry", "internal/series"}, "the models in force, and what they compute of a twin with its past"},
 	"internal/fleet":             {[]string{"twin", "internal/expr"}, "all twins in columns: over the nouns, fed by whoever knows what has become durable"},
 	"internal/command":           {[]string{"twin"}, "the life of commands goes by events and records, whatever keeps them and whoever carries them"},
@@ -51,7 +52,7 @@ var imports = map[string]rule{
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},
-	"cmd/twofold": {[]string{"twin", "internal/server", "internal/proof", "client"}, "talks to a server over its public API, and proves the past of one that is stopped"},
+	"cmd/twofold": {[]string{"twin", "internal/server", "internal/proof", "internal/model/builtin", "client"}, "talks to a server over its public API, proves the past of one that is stopped, and has models to start from"},
 }
 
 // engines names the third-party engines that one package alone may name; YAML is read

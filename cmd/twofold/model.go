@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twofold-iot/twofold/client"
+	"github.com/twofold-iot/twofold/internal/model/builtin"
 )
 
 func newModel() *cobra.Command {
@@ -21,7 +22,7 @@ func newModel() *cobra.Command {
 			"that `twofold tag THING --model NAME` gives it.",
 	}
 	group(cmd)
-	cmd.AddCommand(newModelList(), newModelGet(), newModelApply(), newModelVersions(), newModelRemove())
+	cmd.AddCommand(newModelList(), newModelGet(), newModelApply(), newModelVersions(), newModelRemove(), newModelBuiltin())
 	return cmd
 }
 
@@ -119,14 +120,14 @@ func newModelGet() *cobra.Command {
 
 func newModelApply() *cobra.Command {
 	r := &remote{}
-	var dry bool
+	var dry, ours bool
 	var expect int64
 	cmd := &cobra.Command{
 		Use:   "apply FILE...",
 		Short: "Put models into force, or with --dry-run say what that would do",
 		Long: "Put models into force from YAML or JSON files, - is the standard input. With --dry-run nothing is changed: it\n" +
 			"says of which twins computed attributes would change, and which would fail. A file that is wrong changes nothing.",
-		Example: "  twofold model apply pump.yaml --dry-run\n  twofold model apply pump.yaml valve.yaml",
+		Example: "  twofold model apply pump.yaml --dry-run\n  twofold model apply pump.yaml valve.yaml\n  twofold model apply --builtin thermostat",
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if expect >= 0 && len(files) > 1 {
@@ -134,7 +135,7 @@ func newModelApply() *cobra.Command {
 			}
 			return r.withModel(func(c *client.Client) error {
 				for _, file := range files {
-					source, err := readFile(cmd.InOrStdin(), file)
+					source, err := readModel(cmd.InOrStdin(), file, ours)
 					if err != nil {
 						return err
 					}
@@ -161,18 +162,52 @@ func newModelApply() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would change, and change nothing")
+	cmd.Flags().BoolVar(&ours, "builtin", false, "not files but names of models that come with twofold, see twofold model builtin")
 	cmd.Flags().Int64Var(&expect, "if-version", -1, "only if this `version` is in force, 0 if none is")
 	r.addServer(cmd)
 	r.addOutput(cmd, "text", "json")
 	return cmd
 }
 
-// readFile reads a file, or the standard input for "-".
-func readFile(in io.Reader, name string) ([]byte, error) {
-	if name == "-" {
+// readModel reads a model that comes with twofold, a file, or the standard input for "-".
+func readModel(in io.Reader, name string, ours bool) ([]byte, error) {
+	switch {
+	case ours:
+		source, err := builtin.Source(name)
+		if err != nil {
+			return nil, &usageError{err}
+		}
+		return source, nil
+	case name == "-":
 		return io.ReadAll(in)
 	}
 	return os.ReadFile(name)
+}
+
+func newModelBuiltin() *cobra.Command {
+	return &cobra.Command{
+		Use:     "builtin [NAME]",
+		Short:   "List the models that come with twofold, or show one",
+		Long:    "List the models that come with twofold, or show one: to be applied as it is, or to start from.",
+		Example: "  twofold model builtin\n  twofold model builtin pump > pump.yaml",
+		Args:    args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			if len(a) == 1 {
+				source, err := readModel(nil, a[0], true)
+				if err == nil {
+					_, err = cmd.OutOrStdout().Write(source)
+				}
+				return err
+			}
+			t := newTable(cmd.OutOrStdout())
+			for _, name := range builtin.Names() {
+				if _, err := fmt.Fprintf(t, "%s\t%s\n", name, builtin.About(name)); err != nil {
+					return err
+				}
+			}
+			return t.Flush()
+		},
+	}
 }
 
 func writeApplied(w io.Writer, a *client.AppliedModel) error {

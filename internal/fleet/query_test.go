@@ -17,9 +17,9 @@ func TestQuery_asInterpreted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seeds := uint64(12)
+	seeds := uint64(6)
 	if testing.Short() {
-		seeds = 4
+		seeds = 3
 	}
 	compared, found, byColumns := 0, 0, 0
 	for seed := range seeds {

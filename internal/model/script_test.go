@@ -11,6 +11,7 @@ import (
 
 	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/internal/model"
+	"github.com/twofold-iot/twofold/internal/model/builtin"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -159,6 +160,34 @@ func TestModel_scripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			script, err := os.ReadFile(strings.TrimSuffix(file, ".yaml") + ".txt")
+			if err != nil {
+				t.Fatal(err)
+			}
+			play(t, m, string(script))
+		})
+	}
+}
+
+// The models that come with the program do what their scripts say.
+func TestBuiltin(t *testing.T) {
+	names := builtin.Names()
+	if len(names) != 10 {
+		t.Fatalf("there are %d models: %v", len(names), names)
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			source, err := builtin.Source(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := parse(t, string(source))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Name != name || builtin.About(name) == "" {
+				t.Errorf("model %q, about %q", m.Name, builtin.About(name))
+			}
+			script, err := os.ReadFile("builtin/testdata/" + name + ".txt")
 			if err != nil {
 				t.Fatal(err)
 			}
