@@ -16,6 +16,7 @@ type FleetQuery struct {
 	Sort    []string `json:"sort,omitempty"`   // with a leading "-" the greatest first; empty: by id
 	Limit   int      `json:"limit,omitempty"`  // 0: 100
 	Cursor  string   `json:"cursor,omitempty"` // Next of the page before
+	At      string   `json:"at,omitempty"`     // an instant of the past, RFC 3339; empty: now
 	Explain bool     `json:"explain,omitempty"`
 }
 
@@ -49,6 +50,7 @@ type FleetAggregate struct {
 	GroupBy []string `json:"groupBy,omitempty"`
 	Figures []string `json:"figures"`         // such as count(), avg(reported.temp), p95(telemetry.power)
 	Limit   int      `json:"limit,omitempty"` // of groups, 100
+	At      string   `json:"at,omitempty"`    // as in FleetQuery
 	Explain bool     `json:"explain,omitempty"`
 }
 

@@ -17,6 +17,15 @@ const TombstoneKeep Time = 48 * 60 * 60 * 1000
 // Exists reports whether there is a document: s is neither nil nor a tombstone.
 func (s *Shadow) Exists() bool { return s != nil && s.DeletedAt == 0 }
 
+// NewestStamp returns when anything in the shadow was last sent, in seconds since the
+// epoch; 0 if there is nothing.
+func (s *Shadow) NewestStamp() int64 {
+	if !s.Exists() {
+		return 0
+	}
+	return max(s.Desired.NewestStamp(), s.Reported.NewestStamp())
+}
+
 // Expired reports whether s is a tombstone whose version is forgotten at now, so
 // that it is as if the shadow had never been.
 func (s *Shadow) Expired(now Time) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,17 +15,20 @@ import (
 func newFleet() *cobra.Command {
 	r := &remote{}
 	q := client.FleetQuery{}
-	all := false
+	all, at := false, ""
 	cmd := &cobra.Command{
 		Use:   "fleet [CONDITION]",
 		Short: "Find twins by what they report, their tags, telemetry, computed attributes and alarms",
 		Long: "Find twins by a condition over id, model, tags, reported, desired, delta, computed, telemetry, alarms, alarmCount, connected, lastSeen, driftSince and now.\n" +
 			"An update that was acknowledged is found. `twofold fleet figures` counts and summarizes.",
-		Example: "  twofold fleet 'reported.temperature > 80 && tags.site == \"hh1\"'\n  twofold fleet 'now - driftSince > duration(\"10m\")' --select delta --sort driftSince\n  twofold fleet '!connected' --sort=-lastSeen --limit 10",
+		Example: "  twofold fleet 'reported.temperature > 80 && tags.site == \"hh1\"'\n  twofold fleet 'now - driftSince > duration(\"10m\")' --select delta --sort driftSince\n  twofold fleet '!connected' --sort=-lastSeen --limit 10\n  twofold fleet 'reported.temperature > 80' --at '2026-11-23 03:00'",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			if len(a) == 1 {
 				q.Where = a[0]
+			}
+			if err := past(&q.At, at); err != nil {
+				return err
 			}
 			c, err := r.client()
 			if err != nil {
@@ -36,12 +40,23 @@ func newFleet() *cobra.Command {
 	cmd.Flags().StringArrayVar(&q.Select, "select", nil, "`expression` to show, such as reported.temperature; may be repeated")
 	cmd.Flags().StringArrayVar(&q.Sort, "sort", nil, "`expression` to sort by, with a leading - the greatest first; may be repeated")
 	cmd.Flags().IntVar(&q.Limit, "limit", 0, "at most so many, up to 1000 (default 100)")
+	cmd.Flags().StringVar(&at, "at", "", "the twins as they were at a `time`: "+whenHelp[len("a time: "):])
 	cmd.Flags().BoolVar(&all, "all", false, "all twins that are found")
 	cmd.Flags().BoolVar(&q.Explain, "explain", false, "say how the answer was found")
 	r.addServer(cmd)
 	r.addOutput(cmd, "table", "json", "ndjson")
 	cmd.AddCommand(newFleetFigures())
 	return cmd
+}
+
+// past reads the time of --at.
+func past(into *string, text string) error {
+	if text == "" {
+		return nil
+	}
+	t, err := parseWhen("at", text, time.Now())
+	*into = t.UTC().Format(time.RFC3339Nano)
+	return err
 }
 
 // writeFleet writes one page, or all of them.
@@ -150,6 +165,7 @@ func writeExplain(w io.Writer, x *client.FleetExplain) error {
 func newFleetFigures() *cobra.Command {
 	r := &remote{}
 	q := client.FleetAggregate{}
+	at := ""
 	cmd := &cobra.Command{
 		Use:   "figures FIGURE...",
 		Short: "Count twins and summarize what they have, by group",
@@ -163,6 +179,9 @@ func newFleetFigures() *cobra.Command {
 				return err
 			}
 			q.Figures = a
+			if err := past(&q.At, at); err != nil {
+				return err
+			}
 			f, err := c.FleetFigures(cmd.Context(), &q)
 			if err != nil {
 				return explain(err)
@@ -177,6 +196,7 @@ func newFleetFigures() *cobra.Command {
 	cmd.Flags().StringVar(&q.Where, "where", "", "only twins for which this `condition` holds")
 	cmd.Flags().StringArrayVar(&q.GroupBy, "by", nil, "`expression` to group by, such as model or tags.site; may be repeated")
 	cmd.Flags().IntVar(&q.Limit, "limit", 0, "at most so many groups (default 100)")
+	cmd.Flags().StringVar(&at, "at", "", "of the twins as they were at a `time`: "+whenHelp[len("a time: "):])
 	cmd.Flags().BoolVar(&q.Explain, "explain", false, "say how the answer was found")
 	r.addServer(cmd)
 	r.addOutput(cmd, "table", "json")

@@ -31,6 +31,7 @@ type AggregateRequest struct {
 	// top(reported.mode, 5), histogram(reported.temp, 10).
 	Figures []string `json:"figures"`
 	Limit   int      `json:"limit,omitempty"` // of groups, the largest first; 100
+	At      string   `json:"at,omitempty"`    // as in [Request]
 	Explain bool     `json:"explain,omitempty"`
 }
 
@@ -78,7 +79,7 @@ func (e *Engine) Aggregate(ctx context.Context, r *AggregateRequest) (*Aggregate
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	s := scan{where: where, now: e.Now()}
+	s := scan{where: where}
 	for i, source := range r.GroupBy {
 		x, err := e.compile(fmt.Sprintf("/groupBy/%d", i), source)
 		if err != nil {
@@ -90,19 +91,26 @@ func (e *Engine) Aggregate(ctx context.Context, r *AggregateRequest) (*Aggregate
 	if err != nil {
 		return nil, err
 	}
+	at, err := e.instant(r.At, append(slices.Clone(s.values), where))
+	if err != nil {
+		return nil, err
+	}
 	start := time.Now()
-	e.Index.bring(ctx)
-	e.Index.mu.RLock()
-	defer e.Index.mu.RUnlock()
+	index, now, err := e.lock(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer index.mu.RUnlock()
+	s.now = now
 	g := grouping{by: len(r.GroupBy), figures: figures, groups: make(map[string]*group)}
-	if err := s.run(ctx, e.Index, g.add); err != nil {
+	if err := s.run(ctx, index, g.add); err != nil {
 		return nil, err
 	}
 	if g.over {
 		return nil, &Error{"/groupBy", fmt.Sprintf("more than %d groups", groupsHardMax)}
 	}
 	a := &Aggregate{GroupBy: r.GroupBy, Figures: r.Figures, Total: len(g.groups), Matched: s.explain.Matched, Groups: g.answer(cmp.Or(r.Limit, LimitDefault))}
-	a.Hints = e.Index.hints(append(slices.Clone(s.values), where)...)
+	a.Hints = index.hints(append(slices.Clone(s.values), where)...)
 	if r.Explain {
 		a.Explain = s.explained(where, start)
 	}

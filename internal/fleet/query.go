@@ -29,6 +29,7 @@ type Request struct {
 	Sort    []string `json:"sort,omitempty"`    // with a leading "-" the greatest first; empty: by id
 	Limit   int      `json:"limit,omitempty"`   // of a page, 100
 	Cursor  string   `json:"cursor,omitempty"`  // next of the page before
+	At      string   `json:"at,omitempty"`      // an instant of the past (RFC 3339); empty: now
 	Explain bool     `json:"explain,omitempty"` // tell how it was found
 }
 
@@ -65,6 +66,9 @@ type Engine struct {
 	Index *Index
 	Env   *expr.Env
 	Now   func() twin.Time
+	// Rebuild makes the index of a past instant; nil: the past cannot be asked.
+	Rebuild Rebuild
+	past    pasts
 }
 
 // expression is an expression of a query in both forms.
@@ -98,13 +102,15 @@ func (e *Engine) Query(ctx context.Context, r *Request) (*Page, error) {
 		return nil, err
 	}
 	start := time.Now()
-	e.Index.bring(ctx)
-	e.Index.mu.RLock()
-	defer e.Index.mu.RUnlock()
+	index, now, err := e.lock(ctx, q.at)
+	if err != nil {
+		return nil, err
+	}
+	defer index.mu.RUnlock()
 	page := &Page{Columns: q.columns()}
 	best := &ranking{keys: q.sort, limit: q.limit + 1}
-	s := scan{where: q.where, values: q.sorted(), now: e.Now()}
-	err = s.run(ctx, e.Index, func(seg *cohort, row int, values []value) {
+	s := scan{where: q.where, values: q.sorted(), now: now}
+	err = s.run(ctx, index, func(seg *cohort, row int, values []value) {
 		k := found{cohort: seg, row: row, id: seg.ids[row], keys: values}
 		if q.after == nil || best.compare(&k, q.after) > 0 {
 			best.offer(k)
@@ -114,7 +120,7 @@ func (e *Engine) Query(ctx context.Context, r *Request) (*Page, error) {
 		return nil, err
 	}
 	page.Total = s.explain.Matched
-	page.Hints = e.Index.hints(append(append(q.sorted(), q.chosen...), q.where)...)
+	page.Hints = index.hints(append(append(q.sorted(), q.chosen...), q.where)...)
 	list := best.sorted()
 	if len(list) > q.limit {
 		list = list[:q.limit]
@@ -136,7 +142,8 @@ type query struct {
 	sort   []sortKey
 	limit  int
 	after  *found
-	tag    string // of the request, in its cursors
+	at     twin.Time // 0: now
+	tag    string    // of the request, in its cursors
 }
 
 type sortKey struct {
@@ -145,7 +152,7 @@ type sortKey struct {
 }
 
 func (e *Engine) prepare(r *Request) (*query, error) {
-	q := &query{limit: r.Limit, tag: r.Where + "\x00" + strings.Join(r.Sort, "\x00")}
+	q := &query{limit: r.Limit, tag: r.Where + "\x00" + r.At + "\x00" + strings.Join(r.Sort, "\x00")}
 	var err error
 	if q.where, err = e.compileWhere(r.Where); err != nil {
 		return nil, err
@@ -162,7 +169,7 @@ func (e *Engine) prepare(r *Request) (*query, error) {
 	}
 	chosen := r.Select
 	if len(chosen) == 0 {
-		chosen = q.interesting()
+		chosen = q.interesting(r.At != "")
 	}
 	for i, source := range chosen {
 		c, err := e.compile(fmt.Sprintf("/select/%d", i), source)
@@ -178,6 +185,9 @@ func (e *Engine) prepare(r *Request) (*query, error) {
 			return nil, err
 		}
 		q.sort = append(q.sort, sortKey{c, down})
+	}
+	if q.at, err = e.instant(r.At, append(append(q.sorted(), q.chosen...), q.where)); err != nil {
+		return nil, err
 	}
 	if r.Cursor != "" {
 		if q.after, err = q.readCursor(r.Cursor); err != nil {
@@ -202,8 +212,11 @@ func (e *Engine) compileWhere(source string) (*expression, error) {
 }
 
 // interesting is what is shown if nothing is asked for: what the condition reads.
-func (q *query) interesting() []string {
+func (q *query) interesting(past bool) []string {
 	list := []string{"id", "model"}
+	if q.where == nil && past {
+		return append(list, "reported")
+	}
 	if q.where == nil {
 		return append(list, "connected", "lastSeen")
 	}

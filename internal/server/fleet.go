@@ -25,7 +25,7 @@ func (s *Server) newFleet() (err error) {
 	})
 	s.models.Removed = func(name string) { s.index.Uncompute(context.Background(), name) }
 	env, err := expr.NewQueryEnv()
-	s.fleet = &fleet.Engine{Index: s.index, Env: env, Now: func() twin.Time { return s.engine.Now() }}
+	s.fleet = &fleet.Engine{Index: s.index, Env: env, Now: func() twin.Time { return s.engine.Now() }, Rebuild: s.fleetAt}
 	return err
 }
 
@@ -79,11 +79,16 @@ func stateOf(m *model.Memory) *fleet.State {
 // loadFleet reads all twins into the index. Nothing is served yet.
 func (s *Server) loadFleet(ctx context.Context) error {
 	start := time.Now()
+	loaded := 0
 	for thing := range s.engine.AllAttributes() {
-		if !thing.IsModelLog() {
-			if err := s.loadTwin(ctx, thing); err != nil {
-				return err
-			}
+		if thing.IsModelLog() {
+			continue
+		}
+		if err := s.loadTwin(ctx, thing); err != nil {
+			return err
+		}
+		if loaded++; loaded%fleetPage == 0 {
+			s.index.Bring(ctx)
 		}
 	}
 	for after := twin.ThingName(""); ; {
@@ -123,7 +128,7 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) error {
 	memory := s.engine.Memory(thing)
 	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory), State: stateOf(memory)}
 	if m, _ := s.models.Model(at.Model); m != nil {
-		n.Computed = m.Step(memory, expr.Inputs{ID: thing, Model: at.Model, Tags: at.Tags, Shadow: shadow, Now: s.engine.Now()}, nil, nil).Computed
+		n.Computed = compute(m, thing, at, shadow, s.engine.Now())
 	}
 	s.index.Settle(&n)
 	infos, _, err := s.telemetry.Reader().Series(ctx, thing)

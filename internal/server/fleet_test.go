@@ -8,12 +8,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // find returns the ids of the twins for which a condition holds.
-func (r *running) find(t *testing.T, where string) []string {
+func (r *running) find(t *testing.T, where string, more ...string) []string {
 	t.Helper()
-	status, body := r.call(t, "GET", "/api/v1/fleet?select=id&limit=1000&where="+url.QueryEscape(where), "")
+	status, body := r.call(t, "GET", "/api/v1/fleet?select=id&limit=1000&where="+url.QueryEscape(where)+strings.Join(more, ""), "")
 	if status != 200 {
 		t.Fatalf("%s: %d %s", where, status, body)
 	}
@@ -81,6 +82,53 @@ func TestFleet_readsItsWrites(t *testing.T) {
 	writers.Wait()
 	close(stop)
 	busy.Wait()
+}
+
+// The twins as they were, also those that have changed, come or gone since.
+func TestFleet_at(t *testing.T) {
+	c := config(t)
+	r := start(t, c)
+	must := func(method, path, body string) {
+		t.Helper()
+		if status, body := r.call(t, method, path, body); status >= 300 {
+			t.Fatalf("%s %s: %d %s", method, path, status, body)
+		}
+	}
+	must("POST", "/api/v1/models", "name: pump\ncomputed:\n  double: reported.temp * 2\n")
+	must("POST", "/api/v1/twins", `{"deviceId":"changed","model":"pump"}`)
+	for _, id := range []string{"changed", "same", "gone"} {
+		must("PATCH", "/api/v1/twins/"+id+"/reported", `{"temp":20,"old":true}`)
+	}
+	must("PATCH", "/api/v1/twins/changed/desired", `{"temp":25}`)
+	at := time.Now()
+	until(t, "a moment later", func() bool { return time.Since(at) > 2*time.Millisecond })
+	must("PATCH", "/api/v1/twins/changed/reported", `{"temp":90,"old":null}`)
+	must("PATCH", "/api/v1/twins/new/reported", `{"temp":20}`)
+	must("DELETE", "/api/v1/twins/gone", "")
+	finds := func(where string, want ...string) {
+		t.Helper()
+		past := "&at=" + url.QueryEscape(at.UTC().Format(time.RFC3339Nano))
+		if got := r.find(t, where, past); !slices.Equal(got, append([]string{}, want...)) {
+			t.Errorf("%s found %v, want %v", where, got, want)
+		}
+	}
+	for range 2 { // made, and kept
+		finds("true", "changed", "gone", "same")
+		finds("reported.temp == 20 && reported.old", "changed", "gone", "same")
+		finds("computed.double == 40 && delta.temp == 25", "changed")
+	}
+	r.finds(t, "true", "changed", "new", "same")
+	for _, x := range []string{"where=connected&at=2026-11-22T00:00:00Z", "at=yesterday", "at=2999-01-01T00:00:00Z"} {
+		if status, body := r.call(t, "GET", "/api/v1/fleet?"+x, ""); status != 400 || !strings.Contains(body, `"parameter":"at"`) {
+			t.Errorf("%s: %d %s", x, status, body)
+		}
+	}
+	if status, body := r.call(t, "POST", "/api/v1/fleet/aggregate", `{"figures":["max(reported.temp)","count()"],"at":"`+at.UTC().Format(time.RFC3339Nano)+`"}`); status != 200 || !strings.Contains(body, `{"count()":3,"max(reported.temp)":20}`) {
+		t.Errorf("%d %s", status, body)
+	}
+	if got := r.find(t, "true", "&at=2026-01-01T00:00:00Z"); len(got) != 0 {
+		t.Errorf("before all: %v", got)
+	}
 }
 
 // All that a twin has is found, and found again after a restart.

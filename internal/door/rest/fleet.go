@@ -50,7 +50,7 @@ func (d *door) fleetRoutes() []route {
 	return []route{
 		{
 			method: "GET", path: "/api/v1/fleet", name: "getFleet", summary: "Find twins by a condition over their states, tags, telemetry, computed attributes and alarms",
-			query: []string{"where", "select", "sort", "limit", "cursor", "explain"}, answer: fleetPage{}, handler: d.getFleet,
+			query: []string{"where", "select", "sort", "limit", "cursor", "at", "explain"}, answer: fleetPage{}, handler: d.getFleet,
 		}, {
 			method: "POST", path: "/api/v1/fleet/query", name: "queryFleet", summary: "The same with the query in the body",
 			body: fleet.Request{}, answer: fleetPage{}, handler: d.queryFleet,
@@ -65,7 +65,7 @@ func (d *door) getFleet(w http.ResponseWriter, r *http.Request) error {
 	p := d.params(r)
 	q := fleet.Request{
 		Where: p.text("where"), Select: p.values["select"], Sort: p.values["sort"],
-		Limit: p.limit(fleet.LimitMax), Cursor: p.text("cursor"), Explain: p.choice("explain", "false", "true") == "true",
+		Limit: p.limit(fleet.LimitMax), Cursor: p.text("cursor"), At: p.text("at"), Explain: p.choice("explain", "false", "true") == "true",
 	}
 	if p.err != nil {
 		return p.err
@@ -84,7 +84,7 @@ func (d *door) getFleet(w http.ResponseWriter, r *http.Request) error {
 
 // fleetParameter is the parameter that a place in a query comes from.
 func fleetParameter(pointer string) string {
-	for _, name := range []string{"where", "select", "sort", "limit", "cursor"} {
+	for _, name := range []string{"where", "select", "sort", "limit", "cursor", "at"} {
 		if len(pointer) > len(name) && pointer[1:1+len(name)] == name {
 			return name
 		}
