@@ -29,7 +29,7 @@ bench-jobs: bench-server
 	go run ./bench/jobs -server bin/twofold
 
 # Queries over all twins, beside plain interpretation; memory of the index.
-bench-fleet:
+bench-fleet: bench-server
 	CGO_ENABLED=0 go run ./bench/fleet $(FLEET)
 
 bench-memory: bench-server

@@ -23,11 +23,14 @@ import (
 )
 
 type config struct {
+	server, data                   string
 	twins, attributes, small, runs int
 }
 
 func main() {
 	var c config
+	flag.StringVar(&c.server, "server", "bin/twofold", "the twofold binary")
+	flag.StringVar(&c.data, "data", ".cache/bench", "directory for data; must be on a real disk")
 	flag.IntVar(&c.twins, "twins", 100_000, "twins that are queried")
 	flag.IntVar(&c.attributes, "attributes", 20, "attributes of each")
 	flag.IntVar(&c.small, "small", 1_000_000, "small twins whose memory is measured")
@@ -55,7 +58,11 @@ func run(ctx context.Context, w io.Writer, c config) error {
 	if err != nil {
 		return err
 	}
-	return table.Write(w, append(figures, memory...))
+	then, err := past(ctx, c)
+	if err != nil {
+		return err
+	}
+	return table.Write(w, append(append(figures, memory...), then...))
 }
 
 const now twin.Time = 1_795_400_000_000
