@@ -43,7 +43,7 @@ var imports = map[string]rule{
 	"internal/webhook":           {[]string{"twin", "internal/feed"}, "follows the feed as it is, and keeps records, whatever keeps them"},
 	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
-	"internal/door/awsiot":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
+	"internal/door/awsiot":       {[]string{"twin", "internal/expr", "internal/fleet"}, "a door knows no other door and declares what it needs; queries of AWS become expressions over the fleet"},
 	"internal/door/device":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
 	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry", "internal/model", "internal/models", "internal/fleet"}, "a door knows no other door; it shows pages of history and telemetry, what models compute and what queries find, as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{

@@ -63,6 +63,9 @@ func (e *Error) Error() string {
 //	alarmCount   how many that are
 //	driftSince   time since which the oldest part of delta waits
 //	stateSince   time since which the state lasts
+//	version      number of the classic shadow's version
+//
+// and holds(x), which is false where x is false, absent or fails.
 type Env struct {
 	cel *cel.Env
 }
@@ -76,7 +79,7 @@ var variables = map[string]*cel.Type{
 }
 
 // queryVariables are the names that queries have beside.
-var queryVariables = map[string]*cel.Type{"alarms": section, "alarmCount": cel.DoubleType, "driftSince": cel.TimestampType, "stateSince": cel.TimestampType}
+var queryVariables = map[string]*cel.Type{"alarms": section, "alarmCount": cel.DoubleType, "driftSince": cel.TimestampType, "stateSince": cel.TimestampType, "version": cel.DoubleType}
 
 var section = cel.MapType(cel.StringType, cel.DynType)
 
@@ -94,7 +97,7 @@ func newEnv(vars ...map[string]*cel.Type) (*Env, error) {
 		cel.ParserRecursionLimit(depthMax),
 		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(),
 			cel.ValidateRegexLiterals(), cel.ValidateComprehensionNestingLimit(LoopsNestedMax)),
-		arithmetic(divideName, divide), arithmetic(moduloName, modulo),
+		arithmetic(divideName, divide), arithmetic(moduloName, modulo), holds(),
 	}
 	for _, some := range vars {
 		for name, t := range some {
@@ -124,6 +127,14 @@ func arithmetic(name string, f func(x, y float64) ref.Val) cel.EnvOption {
 			}
 			return f(float64(x), float64(y))
 		})))
+}
+
+// holdsName is the function that turns what is absent or fails into false.
+const holdsName = "holds"
+
+func holds() cel.EnvOption {
+	return cel.Function(holdsName, cel.Overload(holdsName+"_any", []*cel.Type{cel.DynType}, cel.BoolType, cel.OverloadIsNonStrict(),
+		cel.UnaryBinding(func(v ref.Val) ref.Val { return types.Bool(v == types.True) })))
 }
 
 func divide(x, y float64) ref.Val {
@@ -246,7 +257,7 @@ func names() []string {
 	for name := range countFunctions {
 		all = append(all, name)
 	}
-	all = append(all, "has", "all", "exists", "map", "filter", "matches", "contains", "startsWith", "endsWith", "timestamp", "string", "p95")
+	all = append(all, "has", "all", "exists", "map", "filter", "matches", "contains", "startsWith", "endsWith", "timestamp", "string", "p95", holdsName)
 	slices.Sort(all)
 	return all
 }

@@ -23,6 +23,7 @@ const (
 	OpAnd
 	OpOr
 	OpNot
+	OpHolds
 	OpIf // condition, value if it is true, value if it is false
 	OpEqual
 	OpNotEqual
@@ -135,6 +136,8 @@ func formOfCall(e ast.Expr) *Form {
 		return formOfIn(args)
 	case name == "_[_]":
 		return formOfPath(e, OpPath)
+	case len(args) == 1 && name == holdsName:
+		return &Form{Op: OpHolds, Args: []*Form{formOf(args[0])}}
 	case len(args) == 1 && (name == "duration" || name == "timestamp"):
 		return formOfTime(name, args[0])
 	}

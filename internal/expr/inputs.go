@@ -47,6 +47,7 @@ type Inputs struct {
 	AlarmCount int
 	DriftSince twin.Time
 	StateSince twin.Time
+	Version    twin.Version // 0: absent
 }
 
 // Sections are the sections of a shadow; nil: an empty one.
@@ -101,6 +102,8 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return scalar(in.Connected, in.Connected.Type != 0), true
 	case "state":
 		return scalar(twin.TextValue(in.State), in.State != ""), true
+	case "version":
+		return scalar(twin.NumberValue(float64(in.Version)), in.Version != 0), true
 	case "stateSince":
 		return instant(in.StateSince), true
 	case "lastSeen":

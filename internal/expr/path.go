@@ -39,7 +39,7 @@ func (p Path) Expression() string {
 		switch {
 		case i == 0:
 			b.WriteString(name)
-		case identifier.MatchString(name):
+		case identifier.MatchString(name) && !slices.Contains(reserved, name):
 			b.WriteString("." + name)
 		default:
 			b.WriteString("[" + strconv.Quote(name) + "]")
@@ -47,6 +47,9 @@ func (p Path) Expression() string {
 	}
 	return b.String()
 }
+
+// reserved are the words of CEL that are no names (CEL specification, "Syntax").
+var reserved = strings.Fields("in true false null as break const continue else for function if import let loop package namespace return var void while")
 
 var identifier = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 

@@ -48,7 +48,7 @@ func (p *pasts) forget() {
 }
 
 // ofPast are the names that are known of the past.
-var ofPast = []string{"id", "model", "tags", "reported", "desired", "delta", "computed", "driftSince", "now"}
+var ofPast = []string{"id", "model", "tags", "reported", "desired", "delta", "computed", "driftSince", "version", "now"}
 
 // instant reads the time of a request; 0: the present.
 func (e *Engine) instant(at string, list []*expression) (twin.Time, error) {

@@ -135,6 +135,8 @@ func (o *operator) eval(b *batch) *vector {
 		o.logic(b)
 	case expr.OpNot:
 		o.not(b)
+	case expr.OpHolds:
+		o.asserts(b)
 	case expr.OpIf:
 		o.choose(b)
 	case expr.OpEqual, expr.OpNotEqual:
@@ -258,6 +260,13 @@ func (o *operator) variable(b *batch) {
 		for i := range b.n {
 			v.forms[i], v.values[i] = isBool, truth(s.rows[b.from+i].connected)
 		}
+	case "version":
+		for i := range b.n {
+			v.forms[i], v.values[i] = isNumber, float64(s.rows[b.from+i].version)
+			if v.values[i] == 0 {
+				v.forms[i] = neither
+			}
+		}
 	case "alarmCount":
 		for i := range b.n {
 			v.forms[i], v.values[i] = isNumber, float64(s.rows[b.from+i].alarms)
@@ -369,6 +378,17 @@ func (o *operator) not(b *batch) {
 		o.out.forms[i], o.out.values[i] = a.forms[i], 1-a.values[i]
 		if f := a.forms[i]; f != isBool && f != ask {
 			o.out.forms[i] = neither
+		}
+	}
+}
+
+// asserts is false where its argument is anything but true.
+func (o *operator) asserts(b *batch) {
+	a := o.args[0].eval(b)
+	for i := range b.n {
+		o.out.forms[i], o.out.values[i] = isBool, truth(a.forms[i] == isBool && a.values[i] != 0)
+		if a.forms[i] == ask {
+			o.out.forms[i] = ask
 		}
 	}
 }

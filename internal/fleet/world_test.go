@@ -128,6 +128,7 @@ func (w *world) inputs(thing twin.ThingName) *expr.Inputs {
 	}
 	in.Alarms = raised
 	if p.shadow.Exists() {
+		in.Version = p.shadow.Version
 		in.LastSeen = max(in.LastSeen, twin.Time(p.shadow.Reported.NewestStamp()*1000))
 		in.DriftSince = twin.Time(p.shadow.Delta().OldestStamp() * 1000)
 	}
@@ -210,7 +211,9 @@ func (w *world) json(depth int) string {
 // expression writes a random condition.
 func (w *world) condition(depth int) string {
 	if depth > 0 && w.rng.IntN(2) == 0 {
-		switch w.rng.IntN(5) {
+		switch w.rng.IntN(6) {
+		case 5:
+			return "holds(" + w.condition(depth-1) + ")"
 		case 0, 1:
 			return "(" + w.condition(depth-1) + " && " + w.condition(depth-1) + ")"
 		case 2:
@@ -236,7 +239,7 @@ func (w *world) condition(depth int) string {
 		return fmt.Sprintf("%s in [%s]", pick(w, "reported.a", "reported.mode", "id", "model", "telemetry.temp", "reported.list"), pick(w, `"on", 1`, `"t1", "t2", "pump"`, "true, 2, 3", `"nowhere"`))
 	case 5:
 		return pick(w, "connected", "reported.on", "reported.a", "computed.flag", "alarmCount > 1", `reported.mode.matches("^o.*")`, "alarms.hot == \"raised\"", "alarmCount == 0",
-			`state == "on"`, `state != "on"`, `state in ["odd", "off"]`, `now - stateSince > duration("30m")`, `state == reported.mode`, `size(state) == 3`)
+			`state == "on"`, `state != "on"`, `state in ["odd", "off"]`, `now - stateSince > duration("30m")`, `state == reported.mode`, `size(state) == 3`, "version > 2", "holds(version)", "!holds(reported.a > 1)")
 	case 6:
 		return pick(w, "size(reported.list) > 1", "1 in reported.list", "reported.list[0] == 1", "reported.exists(k, k == \"mode\")", "reported.a == desired.a", "reported.list == desired.list", "reported == desired",
 			`string(reported.a) == "1"`, "size(delta) > 0", "reported.a + reported.b == reported.list")

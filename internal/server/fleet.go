@@ -141,3 +141,17 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) error {
 	}
 	return nil
 }
+
+// registry shows the AWS door what is known of things.
+type registry struct {
+	*engine.Engine
+	server *Server
+}
+
+// Exists reports whether there is such a twin.
+func (r registry) Exists(ctx context.Context, thing twin.ThingName) (bool, error) {
+	if !r.Attributes(thing).Empty() {
+		return true, nil
+	}
+	return r.server.hasShadow(ctx, thing)
+}

@@ -154,6 +154,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	s.aws.Connect(s.engine, s.broker, retained{s.broker})
 	s.commands.connect(log, s.broker)
 	s.jobs.connect(s.broker)
+	s.aws.ConnectFleet(s.fleet, registry{s.engine, s})
 	s.aws.ConnectJobs(s.jobs.Service, s.jobs.expand(c.HTTP.PublicURL))
 	if err = s.openOthers(); err != nil {
 		return s, err

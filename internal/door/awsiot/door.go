@@ -76,7 +76,9 @@ type Door struct {
 	broker   Broker
 	retained Retained
 	limits   twin.Limits
-	jobs     JobService                                  // nil: there are none
+	jobs     JobService // nil: there are none
+	fleet    Fleet      // nil: there is no index
+	registry Registry
 	expand   func(*http.Request, *twin.JobRequest) error // see ConnectJobs
 
 	gets *getPool

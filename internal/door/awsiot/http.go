@@ -24,6 +24,8 @@ const (
 	routeRetained
 	routeListRetained
 	routeJobs
+	routeIndex
+	routeThings
 )
 
 // findRoute picks the route of an escaped path and returns its variable part, still
@@ -35,12 +37,21 @@ func findRoute(escapedPath string) (r route, arg string) {
 	if jobRouteOf(escapedPath) {
 		return routeJobs, ""
 	}
+	if escapedPath == "/indices" || strings.HasPrefix(escapedPath, "/indices/") {
+		return routeIndex, ""
+	}
 	if rest, ok := strings.CutPrefix(escapedPath, "/things/"); ok {
-		thing, tail, _ := strings.Cut(rest, "/")
-		if tail == "shadow" {
+		thing, tail, deeper := strings.Cut(rest, "/")
+		switch {
+		case tail == "shadow":
 			return routeShadow, thing
+		case !deeper:
+			return routeThings, ""
 		}
 		return routeNone, ""
+	}
+	if escapedPath == "/things" {
+		return routeThings, ""
 	}
 	if thing, ok := strings.CutPrefix(escapedPath, "/api/things/shadow/ListNamedShadowsForThing/"); ok && !strings.Contains(thing, "/") {
 		return routeListShadows, thing
@@ -96,7 +107,11 @@ func (x *exchange) serve() {
 		x.fault(Status{http.StatusNotFound, "UnknownOperationException"}, "There are no jobs here")
 		return
 	}
-	if verbs := methods(rt); rt != routeJobs && !slices.Contains(verbs, x.r.Method) {
+	if (rt == routeIndex || rt == routeThings) && x.door.fleet == nil {
+		x.fault(Status{http.StatusNotFound, "UnknownOperationException"}, "There is no index here")
+		return
+	}
+	if verbs := methods(rt); rt < routeJobs && !slices.Contains(verbs, x.r.Method) {
 		allowed := strings.Join(verbs, ", ")
 		x.w.Header().Set("Allow", allowed)
 		x.fault(Status{http.StatusMethodNotAllowed, "MethodNotAllowedException"},
@@ -124,6 +139,10 @@ func (x *exchange) serve() {
 		x.listRetained()
 	case routeJobs:
 		x.jobs()
+	case routeIndex:
+		x.index()
+	case routeThings:
+		x.things()
 	case routeNone:
 	}
 }
@@ -135,7 +154,7 @@ func methods(rt route) []string {
 		return []string{http.MethodGet, http.MethodPost, http.MethodDelete}
 	case routePublish:
 		return []string{http.MethodPost}
-	case routeListShadows, routeRetained, routeListRetained, routeJobs, routeNone:
+	case routeListShadows, routeRetained, routeListRetained, routeJobs, routeIndex, routeThings, routeNone:
 	}
 	return []string{http.MethodGet}
 }
