@@ -80,9 +80,9 @@ func change(p *subject.Process, c config) (at time.Time, err error) {
 	defer func() { err = errors.Join(err, g.Close()) }()
 	for round := range 2 * rounds {
 		if round == rounds {
-			time.Sleep(5 * time.Millisecond) // the instant lies between two updates
+			<-time.After(5 * time.Millisecond) // the instant lies between two updates
 			at = time.Now()
-			time.Sleep(5 * time.Millisecond)
+			<-time.After(5 * time.Millisecond)
 		}
 		if _, err := g.Once(loadTime); err != nil {
 			return at, err
