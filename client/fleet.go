@@ -94,3 +94,41 @@ func (c *Client) postRaw(ctx context.Context, path string, body, into any, raw *
 	}
 	return nil
 }
+
+// FleetAct is something to be done to all twins that a condition holds for. Exactly one of
+// Desired, Tags and Command says what.
+type FleetAct struct {
+	Where string `json:"where"`
+	// Expect is how many twins it may touch; nil: nothing is done, and the answer says what
+	// would be.
+	Expect  *int               `json:"expect,omitempty"`
+	Desired json.RawMessage    `json:"desired,omitempty"` // a merge patch
+	Tags    map[string]*string `json:"tags,omitempty"`    // nil removes a tag
+	Command *FleetCommand      `json:"command,omitempty"`
+}
+
+// FleetCommand is a command to many things.
+type FleetCommand struct {
+	Name       string          `json:"name"`
+	Parameters json.RawMessage `json:"parameters,omitempty"`
+	ExpiresIn  string          `json:"expiresIn,omitempty"` // such as 90s
+}
+
+// FleetActed is what was done, or would be.
+type FleetActed struct {
+	DryRun                bool
+	Matched, Done, Failed int
+	Twins                 []twin.ThingName // the first of those that it touches, in a dry run
+	Errors                []struct {
+		DeviceID twin.ThingName
+		Detail   string
+	}
+	Raw json.RawMessage `json:"-"`
+}
+
+// FleetAct does something to many twins, or says what it would touch. If a condition holds
+// for another number of twins than expected, nothing is done.
+func (c *Client) FleetAct(ctx context.Context, a *FleetAct) (*FleetActed, error) {
+	done := &FleetActed{}
+	return done, c.postRaw(ctx, "/api/v1/fleet/act", a, done, &done.Raw)
+}

@@ -14,6 +14,8 @@ import (
 type Fleet interface {
 	Query(ctx context.Context, r *fleet.Request) (*fleet.Page, error)
 	Aggregate(ctx context.Context, r *fleet.AggregateRequest) (*fleet.Aggregate, error)
+	// Find lists all twins that a condition holds for.
+	Find(ctx context.Context, condition string) ([]twin.ThingName, error)
 }
 
 // fleetPage is a part of what a query finds.
@@ -57,6 +59,9 @@ func (d *door) fleetRoutes() []route {
 		}, {
 			method: "POST", path: "/api/v1/fleet/aggregate", name: "aggregateFleet", summary: "Figures over twins, by group: counts, means, percentiles, most frequent values, histograms",
 			body: fleet.AggregateRequest{}, answer: fleetFigures{}, handler: d.aggregateFleet,
+		}, {
+			method: "POST", path: "/api/v1/fleet/act", name: "actOnFleet", summary: "Change desired or tags of all twins that a condition holds for, or send them a command; without expect say which those are",
+			headers: []string{"Idempotency-Key"}, body: fleetAct{}, answer: fleetActed{}, handler: d.actOnFleet,
 		},
 	}
 }

@@ -85,6 +85,47 @@ func TestFleet(t *testing.T) {
 	}
 }
 
+// An act says first what it touches, and does nothing to others, or to more than was said.
+func TestFleet_act(t *testing.T) {
+	w := fleetWorld(t)
+	act := func(body string) string { return w.ok(t, "POST", "/api/v1/fleet/act", body).Body.String() }
+	if got := act(`{"where":"has(reported.temp)","desired":{"level":5}}`); !strings.Contains(got, `{"dryRun":true,"matched":3,"done":0,"failed":0,"twins":["pump-1","pump-2","pump-3"]}`) {
+		t.Error(got)
+	}
+	if got := w.ok(t, "GET", "/api/v1/twins/pump-1", "").Body.String(); strings.Contains(got, "level") {
+		t.Errorf("a dry run changed %s", got)
+	}
+	if res := w.call("POST", "/api/v1/fleet/act", `{"where":"has(reported.temp)","desired":{"level":5},"expect":2}`); res.Code != 409 || !strings.Contains(res.Body.String(), "holds for 3 twins, not for 2") {
+		t.Errorf("%d %s", res.Code, res.Body)
+	}
+	if got := act(`{"where":"reported.temp > 10","desired":{"level":5},"expect":2}`); !strings.Contains(got, `{"matched":2,"done":2,"failed":0}`) {
+		t.Error(got)
+	}
+	if got := w.ok(t, "GET", "/api/v1/fleet?where=delta.level+%3D%3D+5&select=id", "").Body.String(); !strings.Contains(got, `"total":2`) {
+		t.Error(got)
+	}
+	if got := act(`{"where":"delta.level == 5","tags":{"wave":"1","site":null},"expect":2}`); !strings.Contains(got, `"done":2`) {
+		t.Error(got)
+	}
+	if got := w.ok(t, "GET", "/api/v1/fleet?where=tags.wave+%3D%3D+%221%22+%26%26+!has(tags.site)&select=id", "").Body.String(); !strings.Contains(got, `"total":2`) {
+		t.Error(got)
+	}
+	if got := act(`{"where":"tags.wave == '1'","command":{"name":"reboot","expiresIn":"1h"},"expect":2}`); !strings.Contains(got, `"done":2`) {
+		t.Error(got)
+	}
+	if got := w.ok(t, "GET", "/api/v1/twins/pump-2/commands", "").Body.String(); !strings.Contains(got, `"name":"reboot"`) {
+		t.Error(got)
+	}
+	if got := act(`{"where":"false","desired":{"level":5},"expect":0}`); !strings.Contains(got, `{"matched":0,"done":0,"failed":0}`) {
+		t.Error(got)
+	}
+	// One over the limit of a shadow fails alone.
+	w.ok(t, "PATCH", "/api/v1/twins/pump-3/reported", `{"big":"`+strings.Repeat("x", 8000)+`"}`)
+	if got := act(`{"where":"true","desired":{"text":"` + strings.Repeat("y", 300) + `"},"expect":3}`); !strings.Contains(got, `"done":2,"failed":1`) || !strings.Contains(got, `"deviceId":"pump-3"`) {
+		t.Error(got)
+	}
+}
+
 func TestFleet_badInput(t *testing.T) {
 	w := fleetWorld(t)
 	for _, c := range []struct {
@@ -99,6 +140,13 @@ func TestFleet_badInput(t *testing.T) {
 		{"POST", "/api/v1/fleet/query", `{"where":5}`, `"pointer":"#/where"`},
 		{"POST", "/api/v1/fleet/query", `{"wher":"true"}`, `"pointer":"#/wher"`},
 		{"POST", "/api/v1/fleet/query", `{"select":["id","reportd"]}`, `"pointer":"#/select/1"`},
+		{"POST", "/api/v1/fleet/act", `{"desired":{"x":1}}`, `"pointer":"#/where"`},
+		{"POST", "/api/v1/fleet/act", `{"where":"true"}`, "exactly one of"},
+		{"POST", "/api/v1/fleet/act", `{"where":"true","desired":{},"tags":{}}`, "exactly one of"},
+		{"POST", "/api/v1/fleet/act", `{"where":"tru","desired":{"x":1}}`, `"pointer":"#/where"`},
+		{"POST", "/api/v1/fleet/act", `{"where":"true","desired":5}`, "must be a JSON object"},
+		{"POST", "/api/v1/fleet/act", `{"where":"true","tags":{"a":5}}`, `"pointer":"#/tags"`},
+		{"POST", "/api/v1/fleet/act", `{"where":"true","command":{"name":""}}`, "name"},
 		{"POST", "/api/v1/fleet/aggregate", `{}`, `"pointer":"#/figures"`},
 		{"POST", "/api/v1/fleet/aggregate", `{"figures":["count()","p101(reported.temp)"]}`, `"pointer":"#/figures/1"`},
 	} {
