@@ -152,8 +152,8 @@ func TestHandler_verbs(t *testing.T) {
 func TestHandler_unknown_paths(t *testing.T) {
 	r := newRig(t, awsiot.Options{})
 	for _, target := range []string{
-		"/", "/things", "/things/", "/things/a", "/things/a/", "/things/a/shadow/", "/things/a/shadow/x", "/things/a/b/shadow",
-		"/things/a%2Fshadow", "/Things/a/shadow", "/topics", "/api/things/shadow/ListNamedShadowsForThing", "/retainedMessages",
+		"/", "/things/a/", "/things/a/shadow/", "/things/a/shadow/x", "/things/a/b/shadow",
+		"/Things/a/shadow", "/topics", "/api/things/shadow/ListNamedShadowsForThing", "/retainedMessages",
 		"/api/things/shadow/ListNamedShadowsForThing/a/b", "/api/v1/twins", "/retainedmessage",
 	} {
 		req := httptest.NewRequest("GET", target, nil)
@@ -164,7 +164,7 @@ func TestHandler_unknown_paths(t *testing.T) {
 	}
 	for _, target := range []string{
 		"/things/a/shadow", "/things//shadow", "/things/a%2Fb/shadow", "/topics/a/b", "/topics/", "/retainedMessage", "/retainedMessage/",
-		"/retainedMessage/a%2Fb", "/api/things/shadow/ListNamedShadowsForThing/a",
+		"/retainedMessage/a%2Fb", "/api/things/shadow/ListNamedShadowsForThing/a", "/things", "/things/a", "/indices", "/indices/search",
 	} {
 		if !awsiot.Serves(httptest.NewRequest("PUT", target, nil)) {
 			t.Errorf("not Serves(%s)", target)
