@@ -1,6 +1,6 @@
 # Benchmarks and long checks; see docs/benchmarks.md. Included by the Makefile.
 
-.PHONY: bench-server bench-ingest bench-history bench-telemetry bench-commands bench-jobs bench-fleet bench-memory kill-smoke kill-control long-kill
+.PHONY: bench-server bench-ingest bench-history bench-telemetry bench-commands bench-jobs bench-models bench-fleet bench-memory kill-smoke kill-control long-kill
 
 BENCH_SECONDS ?= 30
 BUDGET ?= 30m
@@ -27,6 +27,10 @@ bench-commands: bench-server
 # A job to 10,000 things in waves, with a kill -9 half way.
 bench-jobs: bench-server
 	go run ./bench/jobs -server bin/twofold
+
+# What a model costs an update, beside a server without one.
+bench-models: bench-server
+	go run ./bench/models -server bin/twofold
 
 # Queries over all twins, beside plain interpretation; memory of the index.
 bench-fleet: bench-server
