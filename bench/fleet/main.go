@@ -204,7 +204,7 @@ func (w *world) interpreted(ctx context.Context, names []twin.ThingName, c confi
 	l, err := table.Measure(max(3, c.runs/20), func(int) error {
 		found = 0
 		for i, s := range shadows {
-			r := p.Evaluate(&expr.Inputs{ID: names[i], Shadow: s, Now: now})
+			r := p.Interpret(&expr.Inputs{ID: names[i], Shadow: s, Now: now})
 			if r.Holds() {
 				found++
 			}

@@ -181,6 +181,9 @@ func Compile(source string, env *Env) (*Program, error) {
 	r.visit(p.tree)
 	p.reads = r.sorted()
 	p.now = readsNow(p.reads)
+	if f := p.Form(); !f.hasOther() {
+		p.form = f
+	}
 	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
 	if rw.loops {
 		opts = append(opts, cel.CostLimit(CostMax)) // costs time, so only where a long list can matter

@@ -36,6 +36,7 @@ type Program struct {
 	source  string
 	program cel.Program
 	tree    ast.Expr
+	form    *Form // nil: a part of it has none
 	calls   []Call
 	reads   []Path
 	kind    Type
@@ -99,8 +100,16 @@ func (r *Result) Holds() bool {
 	return r.Status == Known && r.Value.Type == twin.ValueBool && r.Value.Number != 0
 }
 
-// Evaluate gives the result for a twin.
+// Evaluate gives the result for a twin. What is common does not need the interpreter.
 func (p *Program) Evaluate(in *Inputs) Result {
+	if r, ok := p.quickly(in); ok {
+		return r
+	}
+	return p.Interpret(in)
+}
+
+// Interpret gives the same result by the interpreter of CEL alone.
+func (p *Program) Interpret(in *Inputs) Result {
 	out, _, err := p.program.Eval(&activation{in: in, calls: p.calls})
 	if err != nil {
 		return Result{Status: Failed, Reason: reason(err)}

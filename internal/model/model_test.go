@@ -13,7 +13,7 @@ import (
 	"github.com/twofold-iot/twofold/twin"
 )
 
-func parse(t *testing.T, source string) (*model.Model, error) {
+func parse(t testing.TB, source string) (*model.Model, error) {
 	t.Helper()
 	env, err := expr.NewEnv()
 	if err != nil {
