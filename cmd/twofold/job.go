@@ -31,10 +31,10 @@ func newJob() *cobra.Command {
 
 // jobFlags are what `job create` is told.
 type jobFlags struct {
-	id, document, description, model, thingsFile string
-	wave, pause                                  string
-	rate, timeout                                int
-	aborts                                       []string
+	id, document, description, model, where, thingsFile string
+	wave, pause                                         string
+	rate, timeout                                       int
+	aborts                                              []string
 }
 
 func newJobCreate() *cobra.Command {
@@ -46,7 +46,8 @@ func newJobCreate() *cobra.Command {
 		Long: "Make a job for things, or for all things of a model. The document is a JSON object for the devices, or @FILE with one.\n" +
 			"In it the string \"${artifact:NAME}\" becomes name, url, sha256 and size of an artifact of the server.",
 		Example: "  twofold job create pump-7 --document '{\"operation\":\"reboot\"}'\n" +
-			"  twofold job create --model pump --document @fw.json --wave 10% --pause 10m --abort all:20%:10",
+			"  twofold job create --model pump --document @fw.json --wave 10% --pause 10m --abort all:20%:10\n" +
+			"  twofold job create --where 'model == \"pump\" && reported.firmware != \"2.1.0\"' --document @fw.json",
 		RunE: func(cmd *cobra.Command, a []string) error {
 			n, err := f.request(r, a)
 			if err != nil {
@@ -67,6 +68,7 @@ func newJobCreate() *cobra.Command {
 	cmd.Flags().StringVar(&f.document, "document", "", "`JSON` object for the devices, or @FILE (required)")
 	cmd.Flags().StringVar(&f.description, "description", "", "a `text` for people")
 	cmd.Flags().StringVar(&f.model, "model", "", "all things of a `model`")
+	cmd.Flags().StringVar(&f.where, "where", "", "all things that a `condition` holds for, as in twofold fleet")
 	cmd.Flags().StringVar(&f.thingsFile, "things-file", "", "`file` with the name of a thing in each line")
 	cmd.Flags().StringVar(&f.wave, "wave", "", "`size` of the waves: 100, or 10%; several with commas, the last one repeats")
 	cmd.Flags().StringVar(&f.pause, "pause", "", "`time` between waves, such as 10m")
@@ -84,7 +86,7 @@ func newJobCreate() *cobra.Command {
 // request returns what the flags ask for.
 func (f *jobFlags) request(r *remote, a []string) (*client.NewJob, error) {
 	n := &client.NewJob{
-		ID: twin.JobID(f.id), Description: f.description, Model: f.model, Rate: f.rate, Timeout: f.timeout, Document: json.RawMessage(f.document),
+		ID: twin.JobID(f.id), Description: f.description, Model: f.model, Where: f.where, Rate: f.rate, Timeout: f.timeout, Document: json.RawMessage(f.document),
 	}
 	if path, ok := strings.CutPrefix(f.document, "@"); ok {
 		b, err := os.ReadFile(path)
@@ -106,8 +108,8 @@ func (f *jobFlags) request(r *remote, a []string) (*client.NewJob, error) {
 	if err := f.addThings(n); err != nil {
 		return nil, err
 	}
-	if len(n.Things) == 0 && n.Model == "" {
-		return nil, errors.New("name things, or give --model or --things-file")
+	if len(n.Things) == 0 && n.Model == "" && n.Where == "" {
+		return nil, errors.New("name things, or give --model, --where or --things-file")
 	}
 	if f.pause != "" && f.wave == "" {
 		return nil, errors.New("--pause needs --wave")

@@ -116,6 +116,12 @@ func TestFleet_act(t *testing.T) {
 	if got := w.ok(t, "GET", "/api/v1/twins/pump-2/commands", "").Body.String(); !strings.Contains(got, `"name":"reboot"`) {
 		t.Error(got)
 	}
+	if got := w.call("POST", "/api/v1/jobs", `{"id":"fw","document":{"op":"x"},"where":"tags.wave == '1'","things":["pump-1"]}`).Body.String(); !strings.Contains(got, `"total":2`) && !strings.Contains(got, `"things":2`) {
+		t.Error(got)
+	}
+	if res := w.call("POST", "/api/v1/jobs", `{"document":{"op":"x"},"where":"tags.wave == '7'"}`); res.Code != 400 || !strings.Contains(res.Body.String(), "holds for no twin") {
+		t.Errorf("%d %s", res.Code, res.Body)
+	}
 	if got := act(`{"where":"false","desired":{"level":5},"expect":0}`); !strings.Contains(got, `{"matched":0,"done":0,"failed":0}`) {
 		t.Error(got)
 	}

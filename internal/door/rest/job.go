@@ -103,6 +103,7 @@ type newJob struct {
 	Description string           `json:"description,omitempty"`
 	Things      []twin.ThingName `json:"things,omitempty"`
 	Model       string           `json:"model,omitempty"` // its things, beside those that are named
+	Where       string           `json:"where,omitempty"` // those that a condition holds for now, too
 	Waves       []jobWave        `json:"waves,omitempty"` // none: all at once; the last one repeats
 	Rate        int              `json:"ratePerMinute,omitempty"`
 	Aborts      []jobAbort       `json:"abort,omitempty"`
@@ -176,6 +177,21 @@ func (d *door) createJob(w http.ResponseWriter, r *http.Request) error {
 	return writeStatus(w, http.StatusCreated, newJobDocument(&report))
 }
 
+// thingsWhere lists the things that a condition holds for; none is an error.
+func (d *door) thingsWhere(ctx context.Context, where string) ([]twin.ThingName, error) {
+	if d.opts.Fleet == nil {
+		return nil, badBody("#/where", "where: this server has no index")
+	}
+	found, err := d.opts.Fleet.Find(ctx, where)
+	if err != nil {
+		return nil, fleetError(err)
+	}
+	if len(found) == 0 {
+		return nil, badBody("#/where", "where: the condition holds for no twin")
+	}
+	return found, nil
+}
+
 // jobRequest returns what is asked for, with the things of the model.
 func (d *door) jobRequest(r *http.Request, n *newJob) (*twin.JobRequest, error) {
 	q := &twin.JobRequest{
@@ -196,6 +212,13 @@ func (d *door) jobRequest(r *http.Request, n *newJob) (*twin.JobRequest, error) 
 	}
 	for _, a := range n.Aborts {
 		q.Aborts = append(q.Aborts, twin.JobAbort(a))
+	}
+	if n.Where != "" {
+		found, err := d.thingsWhere(r.Context(), n.Where)
+		if err != nil {
+			return nil, err
+		}
+		q.Things = append(q.Things, found...)
 	}
 	if n.Model == "" {
 		return q, nil
