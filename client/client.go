@@ -73,6 +73,8 @@ type Twin struct {
 	AsOf         time.Time         `json:"asOf"`    // of a past state: the time of the event that made it
 	Connected    bool              `json:"connected"`
 	LastSeen     time.Time         `json:"lastSeen"` // zero: not known
+	State        string            `json:"state"`    // of the behaviour; empty: none is known
+	StateSince   time.Time         `json:"stateSince"`
 	CurrentState json.RawMessage   `json:"currentState"`
 	DesiredState json.RawMessage   `json:"desiredState"`
 	Delta        json.RawMessage   `json:"delta"`

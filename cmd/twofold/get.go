@@ -87,6 +87,9 @@ func writeTwin(w io.Writer, t *client.Twin) error {
 	} else if !t.LastSeen.IsZero() {
 		seen = "last seen " + age(now.Sub(t.LastSeen)) + " ago"
 	}
+	if t.State != "" {
+		seen += "  " + safe(t.State) + " for " + age(now.Sub(t.StateSince))
+	}
 	if _, err := fmt.Fprintf(w, "%s  v%d  %s\n", label(t.DeviceID, t.Shadow), t.Version, seen); err != nil {
 		return err
 	}

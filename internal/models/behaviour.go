@@ -67,6 +67,11 @@ func (v *Viewer) Behaviour(ctx context.Context, thing twin.ThingName, from, to t
 	return b, err
 }
 
+// State returns the state of the behaviour of a twin; the zero value is none.
+func (v *Viewer) State(thing twin.ThingName) model.StateMemory {
+	return v.Registry.engine.Memory(thing).State()
+}
+
 // moves are what is counted of a twin's events.
 type moves struct {
 	counts  map[[2]string]*ObservedTransition

@@ -14,6 +14,7 @@ import (
 type Behaviours interface {
 	// Behaviour returns nil for a twin whose model has none.
 	Behaviour(ctx context.Context, thing twin.ThingName, from, to twin.Time) (*models.Behaviour, error)
+	State(thing twin.ThingName) model.StateMemory // the zero value: none is known
 }
 
 // behaviourDocument is what a model says that a twin does, beside what it did. Lengths are

@@ -62,6 +62,9 @@ func TestBehaviour(t *testing.T) {
 	if b.State != "idle" || b.Since == "" || b.Declared.Attribute != "reported.mode" || b.Declared.States[1].Max != 3600 || b.Declared.States[1].To[0].When != "reported.pressure < 1" {
 		t.Errorf("%+v", b)
 	}
+	if got := w.ok(t, "GET", "/twins/pump-1?history=false", "").Body.String(); !strings.Contains(got, `"state":"idle","stateSince":"2026-11-22T12:01:50.000Z"`) {
+		t.Error(got)
+	}
 	o := b.Observed
 	if !o.Complete || o.Illegal != 1 || len(o.States) != 2 || o.States[0].Entered != 3 || o.States[1].State != "running" || o.States[1].Left != 2 || o.States[1].Median != 20 || o.States[1].Longest != 50 {
 		t.Errorf("%+v", o)

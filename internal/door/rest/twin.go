@@ -28,6 +28,8 @@ type document struct {
 	// Metadata either.
 	AsOf         string          `json:"asOf,omitempty"`
 	Connected    *bool           `json:"connected,omitempty"`
+	State        string          `json:"state,omitempty"`      // of the behaviour
+	StateSince   string          `json:"stateSince,omitempty"` //
 	LastSeen     string          `json:"lastSeen,omitempty"`
 	CurrentState json.RawMessage `json:"currentState,omitempty"`
 	DesiredState json.RawMessage `json:"desiredState,omitempty"`
@@ -121,6 +123,10 @@ func (d *door) present(key twin.ShadowKey, s *twin.Shadow, a *twin.Attributes) *
 		DeviceID: key.Thing, Shadow: key.Shadow, Model: a.Model, Tags: a.Tags, Created: timeText(a.Created), LastSeen: d.seen(lastSeen(s), key.Thing),
 	}
 	doc.setState(s)
+	if d.opts.Behaviours != nil && key.Shadow == "" {
+		at := d.opts.Behaviours.State(key.Thing)
+		doc.State, doc.StateSince = at.State, timeText(at.Since)
+	}
 	return doc
 }
 

@@ -41,6 +41,6 @@ func About(name string) string {
 		return ""
 	}
 	first, _, _ := strings.Cut(string(source), "\n")
-	about, _, _ := strings.Cut(strings.TrimPrefix(first, "# "), ".")
-	return about
+	about, _, _ := strings.Cut(strings.TrimPrefix(first, "# "), ". ")
+	return strings.TrimSuffix(about, ".")
 }
