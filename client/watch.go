@@ -23,6 +23,7 @@ type WatchQuery struct {
 	Kinds       []string
 	Severity    string        // the least
 	Path        string        // of a change
+	Where       string        // only of twins for which this condition holds when the event is delivered
 	MinInterval time.Duration // between two events of one shadow: the newest counts
 	After       string        // cursor of the last event seen; empty: from now on, "0": from the oldest kept
 	// Lost, if not nil, is told when the connection was lost; Watch goes on where it was.
@@ -148,6 +149,7 @@ func (q *WatchQuery) values() url.Values {
 	}
 	setText(v, "severity", q.Severity)
 	setText(v, "path", q.Path)
+	setText(v, "where", q.Where)
 	if q.MinInterval > 0 {
 		v.Set("minInterval", q.MinInterval.String())
 	}

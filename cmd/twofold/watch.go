@@ -48,6 +48,7 @@ func newWatch() *cobra.Command {
 	f.StringSliceVar(&q.Models, "model", nil, "only things of these `models`")
 	f.StringSliceVar(&q.Kinds, "kind", nil, "only these `kinds`: "+strings.Join(twin.EventKindNames(), ", "))
 	f.StringVar(&q.Severity, "severity", "", "at least this `severity`: info, warning, error, critical")
+	f.StringVar(&q.Where, "where", "", "only of twins for which this `condition` holds when the event comes, as in twofold fleet")
 	f.StringVar(&q.Path, "path", "", "only changes of this `path`, such as reported.temperature")
 	f.DurationVar(&q.MinInterval, "min-interval", 0*time.Second, "show a shadow at most once in this `time`, its newest event then")
 	f.StringVar(&q.After, "after", "", "begin after this `cursor`; 0: with the oldest event that is kept")

@@ -24,3 +24,35 @@ func (e *Engine) Find(ctx context.Context, condition string) ([]twin.ThingName, 
 	slices.Sort(list)
 	return list, err
 }
+
+// Condition asks of one twin at a time whether a condition holds. It is for one goroutine.
+type Condition struct {
+	engine *Engine
+	where  *expression
+}
+
+// Condition compiles a condition.
+func (e *Engine) Condition(condition string) (*Condition, error) {
+	where, err := e.compileWhere(condition)
+	if err != nil {
+		return nil, err
+	}
+	return &Condition{e, where}, nil
+}
+
+// Holds reports whether the condition holds for a twin now; it does not for one that is not
+// there.
+func (c *Condition) Holds(ctx context.Context, thing twin.ThingName) bool {
+	index, now, err := c.engine.lock(ctx, 0)
+	if err != nil {
+		return false
+	}
+	defer index.mu.RUnlock()
+	at, ok := index.places[thing]
+	if !ok || c.where == nil {
+		return ok
+	}
+	s := scan{where: c.where, now: now}
+	s.bind(at.cohort)
+	return len(s.hits(&batch{cohort: at.cohort, from: int(at.row), n: 1, now: now}, nil)) > 0
+}

@@ -1,8 +1,11 @@
 package server_test
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -82,6 +85,41 @@ func TestFleet_readsItsWrites(t *testing.T) {
 	writers.Wait()
 	close(stop)
 	busy.Wait()
+}
+
+// The feed can be narrowed to twins for which a condition holds.
+func TestFleet_feed(t *testing.T) {
+	r := start(t, config(t))
+	for _, x := range [][2]string{{"hot", `{"temp":90}`}, {"cold", `{"temp":5}`}, {"hot", `{"temp":95}`}, {"cold", `{"temp":99}`}, {"hot", `{"temp":1}`}} {
+		if status, body := r.call(t, "PATCH", "/api/v1/twins/"+x[0]+"/reported", x[1]); status != 200 {
+			t.Fatal(body)
+		}
+	}
+	if status, body := r.call(t, "GET", "/api/v1/stream?where=reported.temp+%3E", ""); status != 400 || !strings.Contains(body, `"parameter":"where"`) {
+		t.Errorf("%d %s", status, body)
+	}
+	// As the twins are when the events are delivered, cold is hot and hot is not.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+r.addr(t, "http")+"/api/v1/stream?after=0&where="+url.QueryEscape("reported.temp > 80"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	lines := bufio.NewScanner(res.Body)
+	var things []string
+	for len(things) < 2 && lines.Scan() {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			things = append(things, between(t, data, `"thing":"`))
+		}
+	}
+	if !slices.Equal(things, []string{"cold", "cold"}) {
+		t.Errorf("events of %v", things)
+	}
 }
 
 // The twins as they were, also those that have changed, come or gone since.

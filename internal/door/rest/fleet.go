@@ -16,6 +16,8 @@ type Fleet interface {
 	Aggregate(ctx context.Context, r *fleet.AggregateRequest) (*fleet.Aggregate, error)
 	// Find lists all twins that a condition holds for.
 	Find(ctx context.Context, condition string) ([]twin.ThingName, error)
+	// Condition asks the same of one twin at a time.
+	Condition(condition string) (*fleet.Condition, error)
 }
 
 // fleetPage is a part of what a query finds.

@@ -84,7 +84,7 @@ func (d *door) routes() []route {
 	if d.opts.Feed != nil {
 		list = append(list, route{
 			method: "GET", path: "/api/v1/stream", name: "stream", summary: "Follow committed events as server-sent events; each id is a place to go on from",
-			query:   []string{"thing", "model", "kind", "severity", "path", "minInterval", "after"},
+			query:   []string{"thing", "model", "kind", "severity", "path", "where", "minInterval", "after"},
 			headers: []string{"Last-Event-ID"}, types: []string{"text/event-stream"}, handler: d.stream,
 		})
 	}

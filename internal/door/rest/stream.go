@@ -66,6 +66,10 @@ func (d *door) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	where, err := d.streamWhere(r)
+	if err != nil {
+		return err
+	}
 	reader, err := d.opts.Feed.Subscribe(r.Context(), after, filter)
 	if err != nil {
 		return err
@@ -76,13 +80,30 @@ func (d *door) stream(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy that buffers would hold events back
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{}) // the server's read timeout would end the stream; not every writer has one
-	s := &streamWriter{w: w, rc: rc, held: newHold(interval)}
+	s := &streamWriter{w: w, rc: rc, held: newHold(interval), where: where}
 	s.place(reader.Cursor()) // also of an empty feed: whoever comes back with it misses nothing
 	s.comment("twofold stream", 0)
 	if s.flush() == nil {
 		s.run(r.Context(), reader)
 	}
 	return nil // the answer has begun: an error can only end it
+}
+
+// streamWhere is the condition that the twin of an event must meet when it is delivered; nil:
+// none.
+func (d *door) streamWhere(r *http.Request) (func(twin.ThingName) bool, error) {
+	text := r.URL.Query().Get("where")
+	if text == "" {
+		return nil, nil
+	}
+	if d.opts.Fleet == nil {
+		return nil, badParam("where", "where: this server has no index")
+	}
+	c, err := d.opts.Fleet.Condition(text)
+	if err != nil {
+		return nil, badParam("where", "where: %v", err)
+	}
+	return func(thing twin.ThingName) bool { return c.Holds(r.Context(), thing) }, nil
 }
 
 // streamStart is where a client wants to begin: Last-Event-ID, or after, or now.
@@ -166,6 +187,8 @@ type streamWriter struct {
 	rc   *http.ResponseController
 	held *hold
 	buf  []byte
+	// where tells of which twins the events pass; nil: of all.
+	where func(twin.ThingName) bool
 }
 
 type streamPage struct {
@@ -227,6 +250,9 @@ func (s *streamWriter) run(ctx context.Context, reader FeedReader) {
 // page writes entries, or holds them back until their interval has passed.
 func (s *streamWriter) page(entries []FeedEntry) {
 	for i := range entries {
+		if s.where != nil && !s.where(entries[i].Event.Thing) {
+			continue
+		}
 		if s.held.interval == 0 {
 			s.event(&entries[i], entries[i].Cursor)
 			continue
