@@ -43,6 +43,7 @@ type AppliedModel struct {
 	Changed   int            `json:"changed"`
 	Failing   int            `json:"failing"`
 	Examples  []ModelExample `json:"examples"`
+	Alarms    map[string]int `json:"alarms"` // on how many twins each would be raised that is not now, at once or in time
 
 	Raw json.RawMessage `json:"-"` // as sent
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -235,6 +237,11 @@ func writeApplied(w io.Writer, a *client.AppliedModel) error {
 			after += "\t" + safe(x.Reason)
 		}
 		if _, err := fmt.Fprintf(t, "  %s\t%s\t%s →\t%s\n", x.DeviceID, safe(x.Attribute), valueText(x.Before), after); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Alarms)) {
+		if _, err := fmt.Fprintf(t, "  alarm %s\t%s\n", safe(name), many(a.Alarms[name], "twin")); err != nil {
 			return err
 		}
 	}

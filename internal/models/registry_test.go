@@ -143,6 +143,28 @@ func TestRegistry_versions(t *testing.T) {
 	}
 }
 
+// A trial says which alarms would be raised, at once or when they have held for long enough;
+// those that are raised already are not among them.
+func TestRegistry_trialOfAlarms(t *testing.T) {
+	w := newWorld(t)
+	defer w.close()
+	for thing, state := range map[twin.ThingName]string{"pump-1": `{"x":4}`, "pump-2": `{"x":9}`, "pump-3": `{"x":12}`} {
+		w.pump(thing)
+		w.update(thing, state)
+	}
+	const source = "name: pump\nalarms:\n  high: {when: reported.x > 10}\n  long: {when: reported.x > 5, for: 1h}\n  none: {when: reported.x > 99}\n"
+	a, err := w.registry.Apply(t.Context(), models.Change{Source: []byte(source), DryRun: true})
+	if err != nil || len(a.Trial.Alarms) != 2 || a.Trial.Alarms["high"] != 1 || a.Trial.Alarms["long"] != 2 {
+		t.Errorf("%v, %v", a.Trial.Alarms, err)
+	}
+	w.apply(source)
+	w.update("pump-3", `{"y":1}`)
+	a, err = w.registry.Apply(t.Context(), models.Change{Source: []byte(source + "version: b\n"), DryRun: true})
+	if err != nil || a.Trial.Alarms["high"] != 0 {
+		t.Errorf("%v, %v: high is raised already", a.Trial.Alarms, err)
+	}
+}
+
 // What is refused changes nothing: the model stays in force.
 func TestRegistry_refused(t *testing.T) {
 	w := newWorld(t)

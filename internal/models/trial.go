@@ -19,6 +19,7 @@ type Trial struct {
 	Changed  int // whose computed attributes of the state would change
 	Failing  int // of which an attribute would have no value by an error
 	Examples []Example
+	Alarms   map[string]int // on how many twins an alarm would be raised that is not now, at once or when it has held for long enough
 }
 
 // Example is one attribute of one twin.
@@ -41,7 +42,13 @@ func (r *Registry) try(ctx context.Context, next, now *model.Model) (Trial, erro
 		if err != nil {
 			return t, err
 		}
-		t.add(thing, r.engine.Attributes(thing), s, next, now)
+		at := r.engine.Attributes(thing)
+		t.add(thing, at, s, next, now)
+		in := expr.Inputs{ID: thing, Model: at.Model, Tags: at.Tags, Shadow: s, Now: trialTime}
+		if r.beside != nil && next.ReadsBeside() {
+			r.beside.Fill(&in)
+		}
+		t.alarms(r.engine.Memory(thing), in, next)
 	}
 	return t, nil
 }
@@ -72,6 +79,26 @@ func (t *Trial) add(thing twin.ThingName, at *twin.Attributes, s *twin.Shadow, n
 	}
 	if failing {
 		t.Failing++
+	}
+}
+
+// trialTime is before all times: nothing that waits is due.
+const trialTime twin.Time = 1
+
+// alarms counts what a step of the model would raise, now or in time.
+func (t *Trial) alarms(mem *model.Memory, in expr.Inputs, next *model.Model) {
+	raised := map[string]bool{}
+	for _, a := range mem.Alarms() {
+		raised[a.Name] = a.Raised()
+	}
+	out := next.Step(mem, in, nil, nil)
+	for _, a := range out.Memory.Alarms() {
+		if !raised[a.Name] && a.State >= model.AlarmPending {
+			if t.Alarms == nil {
+				t.Alarms = map[string]int{}
+			}
+			t.Alarms[a.Name]++
+		}
 	}
 }
 

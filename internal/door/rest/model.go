@@ -71,6 +71,7 @@ type modelApplied struct {
 	Changed   int            `json:"changed"`
 	Failing   int            `json:"failing"`
 	Examples  []modelExample `json:"examples,omitempty"`
+	Alarms    map[string]int `json:"alarms,omitempty"` // on how many twins each would be raised that is not now, at once or in time
 }
 
 type modelExample struct {
@@ -195,7 +196,7 @@ func (d *door) applyModel(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := modelApplied{
 		Name: a.Version.Name, Version: a.Version.Number, DryRun: dry, Unchanged: a.Unchanged,
-		Twins: a.Trial.Twins, Changed: a.Trial.Changed, Failing: a.Trial.Failing,
+		Twins: a.Trial.Twins, Changed: a.Trial.Changed, Failing: a.Trial.Failing, Alarms: a.Trial.Alarms,
 	}
 	for _, x := range a.Trial.Examples {
 		answer.Examples = append(answer.Examples, modelExample{x.Thing, x.Attribute, x.Before.AppendJSON(nil), x.After.AppendJSON(nil), x.Reason})
