@@ -137,7 +137,8 @@ func (d *door) actCommand(r *http.Request, n *newCommand) (func(context.Context,
 		return nil, attributeError(err)
 	}
 	return func(ctx context.Context, thing twin.ThingName) error {
-		_, _, err := d.opts.Commands.Send(ctx, thing, request, origin(r))
+		own := *request // who sends it may alter it
+		_, _, err := d.opts.Commands.Send(ctx, thing, &own, origin(r))
 		return err
 	}, nil
 }
