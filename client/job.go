@@ -52,7 +52,7 @@ type NewJob struct {
 	Description string           `json:"description,omitempty"`
 	Things      []twin.ThingName `json:"things,omitempty"`
 	Model       string           `json:"model,omitempty"` // its things too
-	Where       string           `json:"where,omitempty"` // those that a condition holds for, too
+	Where       string           `json:"where,omitempty"` // and all that a condition holds for
 	Waves       []JobWave        `json:"waves,omitempty"` // none: all at once; the last one repeats
 	Rate        int              `json:"ratePerMinute,omitempty"`
 	Aborts      []JobAbort       `json:"abort,omitempty"`

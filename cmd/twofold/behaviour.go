@@ -77,16 +77,26 @@ func writeBehaviour(w io.Writer, b *client.Behaviour) error {
 	}
 	for _, t := range b.Observed.Transitions {
 		if t.Illegal > 0 {
-			if _, err := fmt.Fprintf(w, "  not allowed: %s → %s, %d times\n", safe(t.From), safe(t.To), t.Illegal); err != nil {
+			if _, err := fmt.Fprintf(w, "  not allowed: %s → %s, %s\n", safe(t.From), safe(t.To), often(t.Illegal)); err != nil {
 				return err
 			}
 		}
 	}
 	if b.Observed.Early+b.Observed.Overruns > 0 {
-		_, err := fmt.Fprintf(w, "  left too early %d times, lasted too long %d times\n", b.Observed.Early, b.Observed.Overruns)
+		_, err := fmt.Fprintf(w, "  left too early: %s; lasted too long: %s\n", often(b.Observed.Early), often(b.Observed.Overruns))
 		return err
 	}
 	return nil
+}
+
+func often(n int) string {
+	switch n {
+	case 0:
+		return "never"
+	case 1:
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // waysOf lists where a state may go, with how often it did.
@@ -129,7 +139,7 @@ func mayLast(least, most float64) string {
 }
 
 func lasted(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
+	d := time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
 	if d > time.Minute {
 		d = d.Round(time.Second)
 	}

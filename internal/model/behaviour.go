@@ -37,6 +37,7 @@ type Behaviour struct {
 	Initial   string
 	Severity  twin.Severity // of what is not allowed
 	States    []State
+	decides   []*expr.Program // all conditions, and the attribute
 	line      int
 	column    int
 }
@@ -293,19 +294,18 @@ func stateName(v twin.Value) string {
 
 func length(t twin.Time) string { return (time.Duration(t) * time.Millisecond).String() }
 
-func (b *Behaviour) programs() []*expr.Program {
-	var list []*expr.Program
+// list notes the expressions that decide.
+func (b *Behaviour) list() {
 	if b.Attribute != nil {
-		list = append(list, b.Attribute)
+		b.decides = append(b.decides, b.Attribute)
 	}
 	for i := range b.States {
 		for k := range b.States[i].To {
 			if w := b.States[i].To[k].When; w != nil {
-				list = append(list, w)
+				b.decides = append(b.decides, w)
 			}
 		}
 	}
-	return list
 }
 
 // told are the expressions of the messages.

@@ -29,6 +29,7 @@ func (m *Model) parseBehaviour(n ast.Node, env *expr.Env) error {
 	if err := b.check(); err != nil {
 		return err
 	}
+	b.list()
 	m.behaviour = b
 	return b.checkForm()
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/twofold-iot/twofold/internal/expr"
@@ -18,7 +19,7 @@ func (m *Model) linkPresent() error {
 		}
 	}
 	if b := m.behaviour; b != nil {
-		for _, p := range append(b.programs(), b.told()...) {
+		for _, p := range slices.Concat(b.decides, b.told()) {
 			if err := m.linkProgram(p, "behaviour", b.line, b.column); err != nil {
 				return err
 			}

@@ -45,7 +45,7 @@ func (m *Model) Step(mem *Memory, in expr.Inputs, changed []expr.Path, before ex
 	next := Memory{alarms: make([]AlarmMemory, 0, len(m.alarms))}
 	if m.behaviour != nil {
 		was := mem.State()
-		fresh := changed == nil || anyAffected(m.behaviour.programs(), moved)
+		fresh := changed == nil || anyAffected(m.behaviour.decides, moved)
 		in.State = was.State
 		next.state = m.behaviour.step(was, &in, fresh, &out)
 		if in.State = next.state.State; in.State != was.State {

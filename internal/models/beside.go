@@ -36,11 +36,11 @@ type lastValue struct {
 
 // NewBeside returns one for a registry that is loaded, and reads what models keep in mind
 // already: an alarm that is pending must not find its metric absent.
-func NewBeside(ctx context.Context, log *slog.Logger, r *Registry, samples *telemetry.Reader, connected func(twin.ThingName) bool) (*Beside, error) {
+func NewBeside(ctx context.Context, log *slog.Logger, r *Registry, samples *telemetry.Reader, connected func(twin.ThingName) bool) *Beside {
 	b := &Beside{log: log, registry: r, samples: samples, connected: connected, last: make(map[twin.ThingName]map[string]lastValue), wake: make(chan struct{}, 1)}
 	for thing := range r.engine.AllMemories() {
-		if err := b.load(ctx, thing); err != nil {
-			return nil, err
+		if err := b.load(ctx, thing); err != nil { // one that cannot be read hurts nobody else
+			log.Error("last values are not read", slog.String("error", err.Error()))
 		}
 	}
 	r.beside = b
@@ -49,7 +49,7 @@ func NewBeside(ctx context.Context, log *slog.Logger, r *Registry, samples *tele
 			b.renew(r.engine.ThingsOf(v.Name))
 		}
 	}
-	return b, nil
+	return b
 }
 
 // renew lets the model of things make a step when their last values have been read.

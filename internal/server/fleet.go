@@ -84,9 +84,7 @@ func (s *Server) loadFleet(ctx context.Context) error {
 		if thing.IsModelLog() {
 			continue
 		}
-		if err := s.loadTwin(ctx, thing); err != nil {
-			return err
-		}
+		s.loadTwin(ctx, thing)
 		if loaded++; loaded%fleetPage == 0 {
 			s.index.Bring(ctx)
 		}
@@ -100,11 +98,8 @@ func (s *Server) loadFleet(ctx context.Context) error {
 			break
 		}
 		for _, thing := range things {
-			if !s.engine.Attributes(thing).Empty() { // it is there
-				continue
-			}
-			if err := s.loadTwin(ctx, thing); err != nil {
-				return err
+			if s.engine.Attributes(thing).Empty() { // others are there
+				s.loadTwin(ctx, thing)
 			}
 		}
 		after = things[len(things)-1]
@@ -118,12 +113,18 @@ func (s *Server) loadFleet(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) error {
+func (s *Server) notIndexed(thing twin.ThingName, err error) {
+	s.log.Error("a twin is left out of the index, or a part of it", slog.String("thing", string(thing)), slog.String("error", err.Error()))
+}
+
+// loadTwin notes one twin. One that cannot be read is left out, or what of it cannot be, and
+// hurts nobody else.
+func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) {
 	at := s.engine.Attributes(thing)
 	shadow, err := s.engine.Shadow(ctx, twin.ShadowKey{Thing: thing})
 	if err != nil {
-		s.log.Error("a twin is left out of the index", slog.String("thing", string(thing)), slog.String("error", err.Error()))
-		return nil // one that cannot be read hurts nobody else
+		s.notIndexed(thing, err)
+		return
 	}
 	memory := s.engine.Memory(thing)
 	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory), State: stateOf(memory)}
@@ -133,13 +134,13 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) error {
 	s.index.Settle(&n)
 	infos, _, err := s.telemetry.Reader().Series(ctx, thing)
 	if err != nil {
-		return fmt.Errorf("read the last values of %s: %w", thing, err)
+		s.notIndexed(thing, err)
+		return
 	}
 	for i := range infos {
 		x := &infos[i]
 		s.index.Sample([]twin.Row{{Thing: thing, Time: x.Last, Arrival: x.Last, Values: []twin.Measurement{{Metric: x.Metric, Value: x.Value}}}})
 	}
-	return nil
 }
 
 // registry shows the AWS door what is known of things.

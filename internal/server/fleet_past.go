@@ -82,8 +82,8 @@ func (r *rebuilding) page(ctx context.Context, things []twin.ThingName) error {
 		if thing.IsModelLog() || ctx.Err() != nil {
 			continue
 		}
-		if err := r.thing(ctx, thing, heads[i].Time <= r.at); err != nil {
-			return err
+		if err := r.thing(ctx, thing, heads[i].Time <= r.at); err != nil && ctx.Err() == nil {
+			r.server.notIndexed(thing, err)
 		}
 	}
 	r.index.Bring(ctx)

@@ -12,16 +12,12 @@ import (
 
 // openModels lets the models in force make steps: those that are due after the start, and
 // with telemetry and connections.
-func (s *Server) openModels() (err error) {
-	s.beside, err = models.NewBeside(context.Background(), s.log, s.models, s.telemetry.Reader(), s.things.Connected)
-	if err != nil {
-		return err
-	}
+func (s *Server) openModels() {
+	s.beside = models.NewBeside(context.Background(), s.log, s.models, s.telemetry.Reader(), s.things.Connected)
 	s.engine.StepAll()
 	ctx, stop := context.WithCancel(context.Background())
 	s.stopBeside = stop
 	s.besides.Go(func() { s.beside.Run(ctx) })
-	return nil
 }
 
 // fillBeside is what models read beside a shadow. Nothing is served before s.beside is set.

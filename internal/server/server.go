@@ -132,9 +132,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, err
 	}
 	s.things = device.NewTracker(log, s.engine, time.Now, measured.Patterns...)
-	if err = s.openModels(); err != nil {
-		return s, err
-	}
+	s.openModels()
 	noting, stopNoting := context.WithCancel(context.Background())
 	s.stopNoting = stopNoting
 	s.noting.Go(func() { s.things.Run(noting) })

@@ -159,6 +159,9 @@ func (d *door) actOn(ctx context.Context, things []twin.ThingName, act func(cont
 		})
 	}
 	for _, thing := range things {
+		if ctx.Err() != nil { // nobody waits for it any more
+			break
+		}
 		next <- thing
 	}
 	close(next)

@@ -103,7 +103,7 @@ type newJob struct {
 	Description string           `json:"description,omitempty"`
 	Things      []twin.ThingName `json:"things,omitempty"`
 	Model       string           `json:"model,omitempty"` // its things, beside those that are named
-	Where       string           `json:"where,omitempty"` // those that a condition holds for now, too
+	Where       string           `json:"where,omitempty"` // and all that a condition holds for
 	Waves       []jobWave        `json:"waves,omitempty"` // none: all at once; the last one repeats
 	Rate        int              `json:"ratePerMinute,omitempty"`
 	Aborts      []jobAbort       `json:"abort,omitempty"`
