@@ -160,7 +160,7 @@ for (const [protocol, connect] of Object.entries(protocols)) {
         return true;
       });
     }
-    assert.equal((await details(jobId)).status, 'COMPLETED');
+    await until(`the end of ${jobId}`, () => details(jobId), (d) => d.status === 'COMPLETED');
     const events = (await rest(`/api/v1/twins/${thingName}/events?kind=job&order=oldest`)).events.map((e) => e.type);
     assert.deepEqual(events, ['queued', 'in_progress', 'progress', 'succeeded']);
     jobs.close();
