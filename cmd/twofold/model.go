@@ -24,7 +24,7 @@ func newModel() *cobra.Command {
 			"that `twofold tag THING --model NAME` gives it.",
 	}
 	group(cmd)
-	cmd.AddCommand(newModelList(), newModelGet(), newModelApply(), newModelVersions(), newModelRemove(), newModelBuiltin())
+	cmd.AddCommand(newModelList(), newModelGet(), newModelApply(), newModelVersions(), newModelRemove(), newModelBuiltin(), newModelPreview())
 	return cmd
 }
 
@@ -301,10 +301,15 @@ func newModelRemove() *cobra.Command {
 
 func newComputed() *cobra.Command {
 	r := &remote{}
+	var from, to string
+	var q client.ComputedHistoryQuery
 	cmd := &cobra.Command{
-		Use:   "computed THING",
-		Short: "Show what the model of a thing computes, and why",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:   "computed THING [ATTRIBUTE]",
+		Short: "Show what the model of a thing computes, and why; or the past of one attribute",
+		Long: "Show what the model of a thing computes, and why; or the past of one attribute, as it was recorded or with --revise\n" +
+			"as the model in force makes it of the same past, with what was recorded beside it.",
+		Example: "  twofold computed pump-7\n  twofold computed pump-7 efficiency --from 7d --revise",
+		Args:    args(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			thing, err := r.thing(a[0])
 			if err != nil {
@@ -313,6 +318,13 @@ func newComputed() *cobra.Command {
 			c, err := r.client()
 			if err != nil {
 				return err
+			}
+			if q.From, q.To, err = times(from, to); err != nil {
+				return err
+			}
+			if len(a) == 2 {
+				q.Thing, q.Attribute = thing, a[1]
+				return computedPast(cmd, r, c, q)
 			}
 			v, err := c.Computed(cmd.Context(), thing)
 			if err != nil {
@@ -326,6 +338,9 @@ func newComputed() *cobra.Command {
 		},
 	}
 	cmd.ValidArgsFunction = r.completeThing
+	addTimes(cmd, &from, &to)
+	cmd.Flags().BoolVar(&q.Revise, "revise", false, "compute it anew, by the model in force")
+	cmd.Flags().DurationVar(&q.Every, "every", 0, "the distance of the values of an attribute that is over time")
 	r.addServer(cmd)
 	r.addOutput(cmd, "table", "json")
 	return cmd

@@ -98,6 +98,7 @@ type mover struct {
 // step brings the machine on. fresh says that what it reads may have changed.
 func (b *Behaviour) step(mem StateMemory, in *expr.Inputs, fresh bool, out *Step) StateMemory {
 	m := mover{b, in, out, mem}
+	m.overrun() // also if the timer comes late, and the state is left now
 	if b.Attribute != nil {
 		if fresh {
 			m.observe()
@@ -105,6 +106,7 @@ func (b *Behaviour) step(mem StateMemory, in *expr.Inputs, fresh bool, out *Step
 	} else {
 		m.advance(fresh)
 	}
+	m.overrun() // a state that was entered late
 	m.dwell()
 	return m.at
 }
@@ -214,14 +216,19 @@ func (m *mover) next(s *State, fresh bool) (*Transition, twin.Time) {
 	return nil, 0
 }
 
-// dwell tells of a state that has lasted too long.
+// dwell notes when a state will have lasted too long.
 func (m *mover) dwell() {
 	s := m.State(m.at.State)
 	if s == nil || s.Max == 0 || m.at.Overrun {
 		return
 	}
-	if end := m.at.Since + s.Max; m.in.Now < end {
-		m.out.due(end)
+	m.out.due(m.at.Since + s.Max)
+}
+
+// overrun tells of a state that has lasted too long.
+func (m *mover) overrun() {
+	s := m.State(m.at.State)
+	if s == nil || s.Max == 0 || m.at.Overrun || m.in.Now < m.at.Since+s.Max {
 		return
 	}
 	m.at.Overrun = true

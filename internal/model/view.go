@@ -49,3 +49,55 @@ func (m *Memory) Empty() bool { return m == nil || m.equal(&Memory{}) }
 
 // Act is what somebody does to what is kept of a twin, such as [Model.Acknowledge].
 type Act = func(m *Model, mem *Memory, now twin.Time) (*Memory, StepEvent, error)
+
+// Attribute returns the computed attribute with a name, nil if there is none.
+func (m *Model) Attribute(name string) *Attribute {
+	for i := range m.computed {
+		if m.computed[i].Name == name {
+			return &m.computed[i]
+		}
+	}
+	return nil
+}
+
+// Only returns a model that has of this one a computed attribute and those that it needs.
+func (m *Model) Only(name string) *Model {
+	wanted := map[string]bool{name: true}
+	for i := len(m.computed) - 1; i >= 0; i-- { // what it needs comes before it
+		if a := &m.computed[i]; wanted[a.Name] {
+			for _, need := range a.needs {
+				wanted[need] = true
+			}
+		}
+	}
+	only := &Model{Name: m.Name, Version: m.Version}
+	for i := range m.computed {
+		if wanted[m.computed[i].Name] {
+			only.computed = append(only.computed, m.computed[i])
+		}
+	}
+	return only
+}
+
+// Reads lists the metrics whose last value a computed attribute reads, itself or through
+// others.
+func (m *Model) Reads(name string) []twin.MetricName {
+	var list []twin.MetricName
+	add := func(path expr.Path) {
+		if metric := twin.MetricName(strings.Join(path[1:], ".")); metric != "" && path[0] == "telemetry" && !slices.Contains(list, metric) {
+			list = append(list, metric)
+		}
+	}
+	only := m.Only(name)
+	for i := range only.computed {
+		for _, path := range only.computed[i].Program.Reads() {
+			add(path)
+		}
+		for _, c := range only.computed[i].Program.Calls() {
+			if c.Function == "last" {
+				add(c.Path)
+			}
+		}
+	}
+	return list
+}

@@ -236,15 +236,9 @@ type Applied struct {
 // Apply checks a model, tries it on its twins, and puts it into force unless that is not
 // wanted. A source that is wrong is an error of kind KindInvalid with line and column.
 func (r *Registry) Apply(ctx context.Context, c Change) (Applied, error) {
-	m, err := model.Parse(c.Source, r.env)
+	m, err := r.parse(c.Name, c.Source)
 	if err != nil {
-		return Applied{}, readable(err)
-	}
-	if err := supported(m); err != nil {
-		return Applied{}, readable(err)
-	}
-	if c.Name != "" && c.Name != m.Name {
-		return Applied{}, twin.NewError(twin.KindInvalid, fmt.Sprintf("The model is named %q, the request is for %q", m.Name, c.Name))
+		return Applied{}, err
 	}
 	r.applying.Lock()
 	defer r.applying.Unlock()
@@ -269,6 +263,21 @@ func (r *Registry) Apply(ctx context.Context, c Change) (Applied, error) {
 	}
 	a.Version.Number = en.version.Number + 1
 	return a, r.write(&a.Version, m)
+}
+
+// parse reads a model that has a name, if one is given.
+func (r *Registry) parse(name string, source []byte) (*model.Model, error) {
+	m, err := model.Parse(source, r.env)
+	if err == nil {
+		err = supported(m)
+	}
+	if err != nil {
+		return nil, readable(err)
+	}
+	if name != "" && name != m.Name {
+		return nil, twin.NewError(twin.KindInvalid, fmt.Sprintf("The model is named %q, the request is for %q", m.Name, name))
+	}
+	return m, nil
 }
 
 // Remove puts a model out of force. Its versions stay, and so do its twins: they have a

@@ -34,6 +34,9 @@ type ModelChanges interface {
 type Computed interface {
 	// View returns false for a twin without a model in force.
 	View(ctx context.Context, thing twin.ThingName) (models.View, bool, error)
+	// Revise gives the past of a computed attribute, Preview what a model would have told.
+	Revise(ctx context.Context, q models.Line) (*models.Revision, error)
+	Preview(ctx context.Context, q models.Ask) (*models.Preview, error)
 }
 
 // modelDocument is a version of a model as this door shows it.
@@ -142,6 +145,7 @@ func (d *door) modelRoutes() []route {
 			method: "GET", path: "/api/v1/twins/{id}/computed", name: "getComputed", summary: "Read the computed attributes of a thing, and why each has its value or none",
 			answer: computedDocument{}, handler: d.getComputed,
 		})
+		list = append(list, d.previewRoutes()...)
 	}
 	return list
 }

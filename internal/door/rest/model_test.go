@@ -78,7 +78,12 @@ func TestModels(t *testing.T) {
 
 func (w *world) read(t *testing.T, path string, into any) {
 	t.Helper()
-	if err := json.Unmarshal(w.ok(t, "GET", path, "").Body.Bytes(), into); err != nil {
+	w.readJSON(t, w.ok(t, "GET", path, "").Body.Bytes(), into)
+}
+
+func (w *world) readJSON(t *testing.T, body []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(body, into); err != nil {
 		t.Fatal(err)
 	}
 }
