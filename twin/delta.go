@@ -110,3 +110,40 @@ func escaped(text string) bool {
 	}
 	return false
 }
+
+// Without returns an object without the members that paths name; nil if nothing is left. n is
+// not altered.
+func (n *Node) Without(paths [][]string) *Node {
+	if n == nil || len(paths) == 0 {
+		return n
+	}
+	left := *n
+	left.kids = nil
+	for i := range n.kids {
+		kid, gone := &n.kids[i], false
+		var inner [][]string
+		for _, p := range paths {
+			if p[0] != kid.Name() {
+				continue
+			}
+			if len(p) == 1 {
+				gone = true
+			} else {
+				inner = append(inner, p[1:])
+			}
+		}
+		if gone {
+			continue
+		}
+		if kid.kind == kindObject && inner != nil {
+			if kid = kid.Without(inner); kid == nil {
+				continue
+			}
+		}
+		left.kids = append(left.kids, *kid)
+	}
+	if len(left.kids) == 0 {
+		return nil
+	}
+	return &left
+}

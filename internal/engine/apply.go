@@ -50,8 +50,23 @@ func (c *committer) apply(g *group, j *job) {
 		j.result.Err = err
 		return
 	}
+	if err := c.admit(j, change); err != nil {
+		j.result.Err = err
+		return
+	}
 	c.record(g, j, s, change)
 	c.derive(g, j)
+}
+
+// admit asks the schema of the model whether the new state may be.
+func (c *committer) admit(j *job, change *twin.Change) error {
+	if j.update.Delete || j.update.Key.Shadow != "" || j.thing.attributes.Model == "" {
+		return nil
+	}
+	if m, _ := c.modelOf(j.thing); m != nil {
+		return m.Admit(change.Current, change.Request)
+	}
+	return nil
 }
 
 // pin keeps the thing of a job in the cache until the job is answered.

@@ -41,6 +41,12 @@ func (c *committer) listen(j *job, s *shadow, change *twin.Change) {
 		return
 	}
 	delta := change.Current.Delta()
+	if m, _ := c.modelOf(j.thing); m != nil && j.update.Key.Shadow == "" {
+		if delta = m.Drift(change.Current); delta == nil {
+			s.echo = echo{}
+			return
+		}
+	}
 	c.scratch = delta.AppendJSON(c.scratch[:0])
 	hash := maphash.Bytes(echoSeed, c.scratch)
 	if s.echo.delta != hash {

@@ -32,6 +32,9 @@ type Settled struct {
 	Computed expr.Map
 	// Memory is what the model keeps from now on; nil: as before. It is never altered.
 	Memory *model.Memory
+	// Renewed is the classic shadow if another model, or another version of it, looked at it
+	// without a change; else nil.
+	Renewed *twin.Shadow
 }
 
 // modelled is what a model makes of the classic shadow of a thing; like the document it
@@ -108,6 +111,9 @@ func (e *Engine) tell(j *job) {
 	s := Settled{Thing: j.thing.name, Change: j.result.Change, Attributes: j.attributes, Computed: j.computed, Memory: j.stepped.Memory}
 	if j.entry != nil {
 		s.Event = &j.appended
+	}
+	if s.Change == nil {
+		s.Renewed = j.stepped.renewed
 	}
 	e.opts.Settled(&s)
 }

@@ -26,8 +26,9 @@ type step struct {
 type stepped struct {
 	model.Step
 	time    twin.Time
-	version uint32 // of the model
-	taken   bool   // a step was made
+	version uint32       // of the model
+	taken   bool         // a step was made
+	renewed *twin.Shadow // to which, if the model or the attributes are others than before
 }
 
 // Act does something to the memory of a twin's model; done is called as for Submit.
@@ -97,6 +98,9 @@ func (c *committer) advance(j *job, s *shadow, current *twin.Shadow, changed []e
 	}
 	out := m.Step(t.memory, in, changed, before)
 	j.stepped = stepped{Step: out, time: now, version: version, taken: true}
+	if !known {
+		j.stepped.renewed = current
+	}
 	s.model = modelled{by: m, attributes: at, computed: out.Computed}
 	j.computed = out.Computed
 	if out.Memory != nil {
@@ -164,7 +168,7 @@ func (c *committer) step(g *group, j *job) {
 		t.memory = acted.Memory
 	}
 	if m, _, _ := c.advance(j, s, current, j.step.changed, now); m == nil { // nothing is kept, and so nothing was done
-		j.stepped.taken, j.computed = true, expr.Map{}
+		j.stepped.taken, j.stepped.renewed, j.computed = true, current, expr.Map{}
 		return
 	}
 	if acted != nil {

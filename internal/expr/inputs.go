@@ -37,8 +37,9 @@ type Inputs struct {
 	Sections  *Sections    // the same in parts, if Shadow is not at hand
 	Computed  Values
 	Telemetry Values
-	Connected twin.Value // a bool
-	State     string     // of the behaviour; empty: absent
+	Sampled   map[string]twin.Time // times of the last values of metrics; nil: they are not known
+	Connected twin.Value           // a bool
+	State     string               // of the behaviour; empty: absent
 	LastSeen  twin.Time
 	Now       twin.Time
 	Past      Past

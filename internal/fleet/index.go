@@ -21,6 +21,8 @@ type Options struct {
 	// Exists reports whether there is a twin that has no classic shadow and no attributes,
 	// but perhaps a named shadow.
 	Exists func(context.Context, twin.ThingName) (bool, error)
+	// Drift returns what of the delta of a shadow is drift for twins of a model; nil: all.
+	Drift func(model string, s *twin.Shadow) *twin.Node
 }
 
 // Index is all twins. It is safe for concurrent use.
@@ -220,7 +222,7 @@ func (x *Index) apply(ctx context.Context, n *Note) {
 	}
 	s, row := at.cohort, int(at.row)
 	if n.Shadow != nil {
-		s.putShadow(row, n.Shadow)
+		s.putShadow(row, n.Shadow, x.opts.Drift)
 	}
 	if n.Computed != nil {
 		s.putValues(&s.roots[computed], row, n.Computed)
@@ -316,7 +318,7 @@ func (s *cohort) putTags(row int, at *twin.Attributes) {
 	s.putValues(&s.roots[tags], row, all)
 }
 
-func (s *cohort) putShadow(row int, sh *twin.Shadow) {
+func (s *cohort) putShadow(row int, sh *twin.Shadow, driftOf func(string, *twin.Shadow) *twin.Node) {
 	r := &s.rows[row]
 	r.version, r.reportedAt, r.driftSince = 0, 0, 0
 	var drift *twin.Node
@@ -326,7 +328,11 @@ func (s *cohort) putShadow(row int, sh *twin.Shadow) {
 		drift = sh.Delta()
 		r.version = sh.Version
 		r.reportedAt = twin.Time(sh.Reported.NewestStamp() * 1000)
-		r.driftSince = twin.Time(drift.OldestStamp() * 1000)
+		open := drift
+		if driftOf != nil {
+			open = driftOf(s.model, sh)
+		}
+		r.driftSince = twin.Time(open.OldestStamp() * 1000)
 	}
 	s.putMembers(&s.roots[reported], row, parts.Reported)
 	s.putMembers(&s.roots[desired], row, parts.Desired)

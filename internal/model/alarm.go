@@ -43,8 +43,22 @@ type Alarm struct {
 	Severity  twin.Severity
 	Message   string
 	parts     []part // of Message
+	schema    *Schema
+	stale     *Property
 	line      int
 	column    int
+}
+
+// Source says where an alarm comes from that the model does not name: "schema" or
+// "interval"; empty for those that it does.
+func (a *Alarm) Source() string {
+	switch {
+	case a.schema != nil:
+		return "schema"
+	case a.stale != nil:
+		return "interval"
+	}
+	return ""
 }
 
 // Alarms returns the alarms in the order of the model. The caller must not change it.
@@ -58,10 +72,21 @@ type part struct {
 
 // programs are the expressions that decide the alarm.
 func (a *Alarm) programs() []*expr.Program {
-	if a.ClearWhen == nil {
+	switch {
+	case a.When == nil:
+		return nil
+	case a.ClearWhen == nil:
 		return []*expr.Program{a.When}
 	}
 	return []*expr.Program{a.When, a.ClearWhen}
+}
+
+// affected reports whether the alarm reads what has changed.
+func (a *Alarm) affected(moved []expr.Path) bool {
+	if a.schema != nil {
+		return slices.ContainsFunc(moved, func(p expr.Path) bool { return p[0] == a.schema.Section })
+	}
+	return anyAffected(a.programs(), moved)
 }
 
 // step brings one alarm on. fresh says that its inputs may have changed.
@@ -70,11 +95,14 @@ func (a *Alarm) step(mem AlarmMemory, in *expr.Inputs, fresh bool, out *Step) Al
 		mem.MutedUntil = 0
 		out.Events = append(out.Events, a.event(AlarmUnmuted, "", map[string]any{"raised": mem.Raised()}))
 	}
+	if a.stale != nil {
+		mem = a.watch(mem, in, out)
+	}
 	// What held until now held for the whole time, also if the timer comes late.
 	if mem.State == AlarmPending && in.Now >= mem.Since+a.For {
-		mem = a.raise(mem, in, out)
+		mem = a.raise(mem, a.text(in), in, out)
 	}
-	if fresh {
+	if fresh && a.stale == nil {
 		mem = a.decide(mem, in, out)
 	}
 	if mem.State == AlarmPending {
@@ -89,7 +117,7 @@ func (a *Alarm) step(mem AlarmMemory, in *expr.Inputs, fresh bool, out *Step) Al
 // decide asks the conditions. One that is absent or fails neither raises nor clears, but
 // it ends the time for which the condition has held.
 func (a *Alarm) decide(mem AlarmMemory, in *expr.Inputs, out *Step) AlarmMemory {
-	when := a.When.Evaluate(in)
+	when, message := a.condition(in)
 	switch {
 	case mem.Raised():
 		clearing := when.Status == expr.Known && !when.Holds()
@@ -98,22 +126,38 @@ func (a *Alarm) decide(mem AlarmMemory, in *expr.Inputs, out *Step) AlarmMemory 
 			clearing = r.Holds()
 		}
 		if clearing {
-			out.Events = append(out.Events, a.event(AlarmCleared, a.text(in), mem.data("raised")))
-			mem = AlarmMemory{Name: a.Name, MutedUntil: mem.MutedUntil}
+			mem = a.clear(mem, message(), out)
 		}
 	case !when.Holds():
 		mem.State, mem.Since = AlarmIdle, 0
 	case mem.State == AlarmIdle:
 		mem.State, mem.Since = AlarmPending, in.Now
 		if a.For == 0 {
-			mem = a.raise(mem, in, out)
+			mem = a.raise(mem, message(), in, out)
 		}
 	}
 	return mem
 }
 
-func (a *Alarm) raise(mem AlarmMemory, in *expr.Inputs, out *Step) AlarmMemory {
-	out.Events = append(out.Events, a.event(AlarmRaised, a.text(in), mem.data("since")))
+// condition says whether the alarm is to be raised, and what it tells.
+func (a *Alarm) condition(in *expr.Inputs) (when expr.Result, text func() string) {
+	if a.schema == nil {
+		return a.When.Evaluate(in), func() string { return a.text(in) }
+	}
+	faults := ""
+	if v, ok := a.schema.section(in); ok {
+		faults = a.schema.faults(v)
+	}
+	return expr.Result{Status: expr.Known, Value: twin.BoolValue(faults != "")}, func() string { return faults }
+}
+
+func (a *Alarm) clear(mem AlarmMemory, message string, out *Step) AlarmMemory {
+	out.Events = append(out.Events, a.event(AlarmCleared, message, mem.data("raised")))
+	return AlarmMemory{Name: a.Name, MutedUntil: mem.MutedUntil}
+}
+
+func (a *Alarm) raise(mem AlarmMemory, message string, in *expr.Inputs, out *Step) AlarmMemory {
+	out.Events = append(out.Events, a.event(AlarmRaised, message, mem.data("since")))
 	mem.State, mem.Since = AlarmActive, in.Now
 	return mem
 }
@@ -161,11 +205,12 @@ func fill(parts []part, in *expr.Inputs) string {
 }
 
 // shorten cuts a value to what a message has room for.
-func shorten(s string) string {
-	if len(s) <= placeholderBytesMax {
+func shorten(s string) string { return shortenTo(s, placeholderBytesMax) }
+
+func shortenTo(s string, n int) string {
+	if len(s) <= n {
 		return s
 	}
-	n := placeholderBytesMax
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}

@@ -21,6 +21,9 @@ func (m *Model) parseAlarms(n ast.Node, env *expr.Env) error {
 		if err := twin.MetricName(name).Check(); err != nil {
 			return fault(key, twin.ErrorMessage(err), "")
 		}
+		if strings.HasPrefix(name, alarmOfSchema) || strings.HasPrefix(name, alarmOfInterval) {
+			return fault(key, "alarms."+name+" has a name of an alarm that a schema makes", "choose another name")
+		}
 		at := key.GetToken().Position
 		a := Alarm{Name: name, Severity: twin.SeverityWarning, line: at.Line, column: at.Column}
 		what := "alarms." + name

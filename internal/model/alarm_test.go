@@ -13,6 +13,7 @@ import (
 
 // scripted is a twin that a script brings on.
 type scripted struct {
+	clock  twin.Time // of updates; 0: a second after 1970
 	model  *model.Model
 	shadow *twin.Shadow
 	memory *model.Memory
@@ -25,7 +26,7 @@ func (s *scripted) update(t *testing.T, state string) []expr.Path {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := twin.NewChange(twin.ShadowKey{Thing: "f"}, s.shadow, req, 1000, twin.Limits{}.WithDefaults())
+	c, err := twin.NewChange(twin.ShadowKey{Thing: "f"}, s.shadow, req, max(1000, s.clock), twin.Limits{}.WithDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,13 +19,16 @@ const (
 
 // Model is a checked definition. It is immutable and safe for concurrent use.
 type Model struct {
-	Name      string
-	Version   string
-	computed  []Attribute // each after those that it reads
-	alarms    []Alarm
-	behaviour *Behaviour        // nil: none
-	beside    []expr.Path       // of telemetry and the connection, that a step reads
-	metrics   []twin.MetricName // of beside
+	Name     string
+	Version  string
+	computed []Attribute // each after those that it reads
+	alarms   []Alarm
+	schemas  []*Schema
+	// annotations are parts of desired that are no wish, without the section.
+	annotations [][]string
+	behaviour   *Behaviour        // nil: none
+	beside      []expr.Path       // of telemetry and the connection, that a step reads
+	metrics     []twin.MetricName // of beside
 }
 
 // Attribute is one computed attribute.

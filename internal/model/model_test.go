@@ -96,7 +96,15 @@ func TestParse_refuses(t *testing.T) {
 		"name: a\ncomputed:\n  x: {expression: connected, type: number}":                "3:19: computed.x is a boolean, not a number",
 		"name: a\ncomputed:\n  x: '[1]'":                                                "3:6: computed.x is a list; it can be a number, boolean, string",
 		`{"name":"a","computed":{"x":"reprted.y"}}`:                                     "1:29: computed.x: at 1:1 of the expression: there is no reprted; did you mean reported?",
-		"- a": "1:1: a model is a mapping of names to values",
+		"name: a\nschema:\n  reported:\n    check: maybe":                               "4:12: schema.reported.check: there is no \"maybe\"; there are off, warn, reject",
+		"name: a\nschema:\n  reportd: {}":                                               "3:3: schema has no reportd; there are reported, desired, telemetry",
+		"name: a\nschema:\n  reported:\n    properties:\n      x: {type: numbr}":        "5:17: schema.reported.properties.x.type is no JSON Schema: value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string'",
+		"name: a\nschema: {reported: {$ref: 'http://a/b'}}":                             "2:20: schema.reported: failing loading \"http://a/b\": http://a/b is not in the model, and nothing is loaded",
+		"name: a\nschema:\n  desired: {properties: {x: {interval: 1s}}}":                "3:30: schema.desired.x has an interval, but nothing is expected of desired",
+		"name: a\nschema:\n  telemetry: {properties: {x: {interval: soon}}}":            "3:42: schema.telemetry.x.interval: \"soon\" is no time; write it as 90s, 5m or 7d",
+		"name: a\nalarms: {schema.reported: {when: 'true'}}":                            "2:10: alarms.schema.reported has a name of an alarm that a schema makes; choose another name",
+		"name: a\nannotations: [reported.x]":                                            "2:15: annotations: \"reported.x\" is no attribute of desired; write desired.note",
+		"- a":                                                                           "1:1: a model is a mapping of names to values",
 	} {
 		if _, err := parse(t, source); err == nil || err.Error() != want {
 			t.Errorf("%s:\n got %v\nwant %s", source, err, want)

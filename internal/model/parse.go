@@ -34,11 +34,13 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 	m := &Model{}
 	body := file.Docs[0].Body
 	err = fields(body, "a model", map[string]func(ast.Node) error{
-		"name":      text(&m.Name, twin.ModelBytesMax),
-		"version":   text(&m.Version, VersionBytesMax),
-		"computed":  func(n ast.Node) error { return m.parseComputed(n, env) },
-		"alarms":    func(n ast.Node) error { return m.parseAlarms(n, env) },
-		"behaviour": func(n ast.Node) error { return m.parseBehaviour(n, env) },
+		"name":        text(&m.Name, twin.ModelBytesMax),
+		"version":     text(&m.Version, VersionBytesMax),
+		"computed":    func(n ast.Node) error { return m.parseComputed(n, env) },
+		"alarms":      func(n ast.Node) error { return m.parseAlarms(n, env) },
+		"schema":      m.parseSchema,
+		"annotations": func(n ast.Node) error { return m.parseAnnotations(n, env) },
+		"behaviour":   func(n ast.Node) error { return m.parseBehaviour(n, env) },
 	})
 	if err != nil {
 		return nil, err
@@ -53,6 +55,7 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 	if err := m.link(); err != nil {
 		return nil, err
 	}
+	m.watchSchemas()
 	if err := m.linkPresent(); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 type player struct {
 	scripted
 	telemetry expr.Map
+	sampled   map[string]twin.Time
 	tags      map[string]string
 	connected bool
 }
@@ -31,11 +32,12 @@ func (p *player) line(t *testing.T, do string, first bool) string {
 	if _, err := fmt.Sscan(at, &now); err != nil {
 		t.Fatalf("%s: %v", do, err)
 	}
+	p.clock = twin.Time(now * 1000)
 	changed := p.take(t, what)
 	if first {
 		changed = nil
 	}
-	in := expr.Inputs{ID: "f", Shadow: p.shadow, Telemetry: p.telemetry, Tags: p.tags, Connected: twin.BoolValue(p.connected), Now: twin.Time(now * 1000)}
+	in := expr.Inputs{ID: "f", Shadow: p.shadow, Telemetry: p.telemetry, Sampled: p.sampled, Tags: p.tags, Connected: twin.BoolValue(p.connected), Now: twin.Time(now * 1000)}
 	before := p.values
 	out := p.model.Step(p.memory, in, changed, before)
 	p.values = out.Computed
@@ -72,6 +74,7 @@ func (p *player) take(t *testing.T, what string) []expr.Path {
 		}
 		for name, v := range metrics {
 			changed = append(changed, append(expr.Path{"telemetry"}, strings.Split(name, ".")...))
+			p.sampled[name] = p.clock
 			switch v := v.(type) {
 			case float64:
 				p.telemetry[name] = twin.NumberValue(v)
@@ -122,7 +125,7 @@ func shortNumber(v twin.Value) string {
 
 func play(t *testing.T, m *model.Model, script string) {
 	t.Helper()
-	p := player{scripted: scripted{model: m}, telemetry: expr.Map{}, tags: map[string]string{}}
+	p := player{scripted: scripted{model: m}, telemetry: expr.Map{}, sampled: map[string]twin.Time{}, tags: map[string]string{}}
 	lines := 0
 	for line := range strings.Lines(script) {
 		do, want, ok := strings.Cut(strings.TrimRight(line, "\n"), " =>")

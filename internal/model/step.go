@@ -54,7 +54,7 @@ func (m *Model) Step(mem *Memory, in expr.Inputs, changed []expr.Path, before ex
 	}
 	for i := range m.alarms {
 		a := &m.alarms[i]
-		fresh := changed == nil || anyAffected(a.programs(), moved)
+		fresh := changed == nil || a.affected(moved)
 		if s := a.step(mem.alarm(a.Name), &in, fresh, &out); !s.empty() {
 			next.alarms = append(next.alarms, s)
 		}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/twofold-iot/twofold/internal/expr"
+	"github.com/twofold-iot/twofold/internal/model"
 	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -129,18 +131,18 @@ func (b *Beside) keep(thing twin.ThingName, metric string, v lastValue) bool {
 // Fill is [engine.Options].Beside.
 func (b *Beside) Fill(in *expr.Inputs) {
 	in.Connected = twin.BoolValue(b.connected(in.ID))
-	in.Telemetry = b.values(in.ID)
+	in.Telemetry, in.Sampled = b.values(in.ID)
 }
 
-// values returns a copy of the last values of a thing.
-func (b *Beside) values(thing twin.ThingName) expr.Map {
+// values returns a copy of the last values of a thing, and when they were measured.
+func (b *Beside) values(thing twin.ThingName) (expr.Map, map[string]twin.Time) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	values := make(expr.Map, len(b.last[thing]))
+	values, times := make(expr.Map, len(b.last[thing])), make(map[string]twin.Time, len(b.last[thing]))
 	for name, v := range b.last[thing] {
-		values[name] = v.value
+		values[name], times[name] = v.value, v.time
 	}
-	return values
+	return values, times
 }
 
 // Heard is what models want to know of samples; see [Beside.Listen].
@@ -187,19 +189,31 @@ func (b *Beside) Take(list Heard) {
 		h := &list[i]
 		var changed []expr.Path
 		for k, name := range h.metrics {
-			if b.keep(h.thing, string(name), lastValue{h.time, h.values[k]}) {
+			if b.keep(h.thing, string(name), lastValue{h.time, h.values[k]}) || b.missed(h.thing, name) {
 				changed = append(changed, append(expr.Path{"telemetry"}, strings.Split(string(name), ".")...))
 			}
 		}
 		if changed == nil {
 			continue
 		}
-		values := b.values(h.thing)
+		values, times := b.values(h.thing)
 		err := b.registry.engine.Changed(h.thing, changed, func(in *expr.Inputs) {
-			in.Connected, in.Telemetry = twin.BoolValue(b.connected(in.ID)), values
+			in.Connected, in.Telemetry, in.Sampled = twin.BoolValue(b.connected(in.ID)), values, times
 		})
 		if err != nil { // a full queue: when there is room, with what is the last value then
 			b.registry.engine.StepSoon([]twin.ThingName{h.thing})
 		}
 	}
+}
+
+// missed reports whether an alarm says that a metric has had no value for too long.
+func (b *Beside) missed(thing twin.ThingName, metric twin.MetricName) bool {
+	kept := b.registry.engine.Memory(thing).Alarms()
+	if len(kept) == 0 {
+		return false
+	}
+	m, _ := b.registry.Model(b.registry.engine.Attributes(thing).Model)
+	return m != nil && m.Stale(metric) != 0 && slices.ContainsFunc(kept, func(a model.AlarmMemory) bool {
+		return a.Raised() && a.Name == model.StaleAlarm(metric)
+	})
 }

@@ -254,6 +254,9 @@ func (r *Registry) Apply(ctx context.Context, c Change) (Applied, error) {
 	if a.Trial, err = r.try(ctx, m, en.model); err != nil {
 		return Applied{}, err
 	}
+	if a.Trial.Refused > 0 {
+		return Applied{}, readable(m.WouldRefuse(a.Trial.Refused, a.Trial.Refusal))
+	}
 	if bytes.Equal(en.version.Source, c.Source) {
 		a.Version, a.Unchanged = en.version, true
 		return a, nil
@@ -278,6 +281,23 @@ func (r *Registry) parse(name string, source []byte) (*model.Model, error) {
 		return nil, twin.NewError(twin.KindInvalid, fmt.Sprintf("The model is named %q, the request is for %q", m.Name, name))
 	}
 	return m, nil
+}
+
+// AdmitRows asks the schemas of models whether samples may be; the error is of kind
+// KindInvalid.
+func (r *Registry) AdmitRows(rows []twin.Row) error {
+	all := *r.inForce.Load()
+	if len(all) == 0 {
+		return nil
+	}
+	for i := range rows {
+		if m := all[r.engine.Attributes(rows[i].Thing).Model].model; m != nil {
+			if err := m.AdmitRow(&rows[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Remove puts a model out of force. Its versions stay, and so do its twins: they have a

@@ -32,6 +32,7 @@ type replay struct {
 	memory    *model.Memory
 	in        expr.Inputs
 	telemetry expr.Map
+	sampled   map[string]twin.Time
 	computed  expr.Map
 	due       twin.Time
 }
@@ -119,8 +120,8 @@ func (r *replay) make(now twin.Time, changed []expr.Path, ev *twin.Event) error 
 func (r *replay) begin(ctx context.Context) ([]source, error) {
 	v := r.viewer
 	at := v.Registry.engine.Attributes(r.thing)
-	r.telemetry = expr.Map{}
-	r.in = expr.Inputs{ID: r.thing, Model: at.Model, Tags: at.Tags, Connected: twin.BoolValue(false), Telemetry: r.telemetry}
+	r.telemetry, r.sampled = expr.Map{}, map[string]twin.Time{}
+	r.in = expr.Inputs{ID: r.thing, Model: at.Model, Tags: at.Tags, Connected: twin.BoolValue(false), Telemetry: r.telemetry, Sampled: r.sampled}
 	shadow, _, err := v.History.At(ctx, twin.ShadowKey{Thing: r.thing}, history.Point{Time: r.from})
 	if err != nil && twin.Kind(err) != twin.KindNotFound {
 		return nil, fmt.Errorf("read the state of %s at the beginning: %w", r.thing, err)
@@ -168,7 +169,7 @@ func (r *replay) last(ctx context.Context, name twin.MetricName) error {
 			return fmt.Errorf("read %s of %s: %w", name, r.thing, err)
 		}
 		if n := len(res.Points); n > 0 {
-			r.telemetry[string(name)] = res.Points[n-1].Value
+			r.telemetry[string(name)], r.sampled[string(name)] = res.Points[n-1].Value, res.Points[n-1].Time
 		}
 		if res.Complete {
 			return nil
@@ -267,6 +268,7 @@ func (s *points) peek(ctx context.Context) (twin.Time, bool, error) {
 func (s *points) take(r *replay) ([]expr.Path, *twin.Event) {
 	r.budget.samples++
 	name, value := string(s.query.Metric), s.page[0].Value
+	r.sampled[name] = s.page[0].Time
 	was := r.telemetry[name]
 	r.telemetry[name], s.page = value, s.page[1:]
 	if was == value {

@@ -19,6 +19,8 @@ type Trial struct {
 	Changed  int // whose computed attributes of the state would change
 	Failing  int // of which an attribute would have no value by an error
 	Examples []Example
+	Refused  int            // whose state the schema would refuse, and does not now
+	Refusal  string         // what of the first of them
 	Alarms   map[string]int // on how many twins an alarm would be raised that is not now, at once or when it has held for long enough
 }
 
@@ -47,6 +49,12 @@ func (r *Registry) try(ctx context.Context, next, now *model.Model) (Trial, erro
 		in := expr.Inputs{ID: thing, Model: at.Model, Tags: at.Tags, Shadow: s, Now: trialTime}
 		if r.beside != nil && next.ReadsBeside() {
 			r.beside.Fill(&in)
+		}
+		if faults := next.Rejects(&in); faults != "" && (now == nil || now.Rejects(&in) == "") {
+			if t.Refused++; t.Refused == 1 {
+				t.Refusal = string(thing) + ": " + faults
+			}
+			continue
 		}
 		t.alarms(r.engine.Memory(thing), in, next)
 	}

@@ -21,12 +21,18 @@ func (s *Server) newFleet() (err error) {
 	s.index = fleet.New(fleet.Options{
 		Connected:  func(thing twin.ThingName) bool { return s.things != nil && s.things.Connected(thing) },
 		Attributes: func(thing twin.ThingName) *twin.Attributes { return s.engine.Attributes(thing) },
-		Exists:     s.hasShadow,
+		Exists:     s.hasShadow, Drift: s.drift,
 	})
 	s.models.Removed = func(name string) { s.index.Uncompute(context.Background(), name) }
 	env, err := expr.NewQueryEnv()
 	s.fleet = &fleet.Engine{Index: s.index, Env: env, Now: func() twin.Time { return s.engine.Now() }, Rebuild: s.fleetAt}
 	return err
+}
+
+// drift is what a device still has to do, as the model of its twin sees it.
+func (s *Server) drift(name string, sh *twin.Shadow) *twin.Node {
+	m, _ := s.models.Model(name)
+	return m.Drift(sh)
 }
 
 // hasShadow reports whether a thing has a shadow that lives.
@@ -54,6 +60,9 @@ func (s *Server) settled(st *engine.Settled) {
 		} else {
 			n.Named = true
 		}
+	}
+	if n.Shadow == nil {
+		n.Shadow = st.Renewed
 	}
 	if ev := st.Event; ev != nil {
 		n.Presence = ev.Kind == twin.EventConnected || ev.Kind == twin.EventDisconnected

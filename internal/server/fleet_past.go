@@ -21,7 +21,7 @@ func (s *Server) fleetAt(ctx context.Context, at twin.Time) (*fleet.Index, error
 	r := &rebuilding{server: s, at: at, past: history.New(s.store, twins{s.engine})}
 	r.index = fleet.New(fleet.Options{
 		Connected: func(twin.ThingName) bool { return false }, Attributes: s.engine.Attributes,
-		Exists: func(context.Context, twin.ThingName) (bool, error) { return true, nil },
+		Exists: func(context.Context, twin.ThingName) (bool, error) { return true, nil }, Drift: s.drift,
 	})
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -44,7 +44,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Computed:   viewer,
 		Behaviours: viewer,
 		Samples:    s.telemetry.Reader(),
-		Telemetry:  s.heard, LastSeen: s.lastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry),
+		Telemetry:  s.heard, LastSeen: s.lastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry), Admit: s.models.AdmitRows,
 	})
 	return newGuard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

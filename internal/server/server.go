@@ -131,6 +131,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err != nil {
 		return s, err
 	}
+	measured.Admit = s.models.AdmitRows
 	s.things = device.NewTracker(log, s.engine, time.Now, measured.Patterns...)
 	s.openModels()
 	noting, stopNoting := context.WithCancel(context.Background())

@@ -92,12 +92,21 @@ func (r *running) addr(t *testing.T, name string) string {
 // call makes an HTTP request and returns status and body.
 func (r *running) call(t *testing.T, method, path, body string) (int, string) {
 	t.Helper()
+	kind := ""
+	if method == http.MethodPatch {
+		kind = "application/merge-patch+json"
+	}
+	return r.callType(t, method, path, body, kind)
+}
+
+func (r *running) callType(t *testing.T, method, path, body, kind string) (int, string) {
+	t.Helper()
 	req, err := http.NewRequest(method, "http://"+r.addr(t, "http")+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if method == http.MethodPatch {
-		req.Header.Set("Content-Type", "application/merge-patch+json")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

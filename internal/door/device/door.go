@@ -12,8 +12,9 @@ import (
 type Options struct {
 	Telemetry Telemetry // nil: telemetry is a message like any other
 	Rules     twin.TelemetryRules
-	Patterns  []Pattern        // of topics that carry telemetry too; the first that matches counts
-	Now       func() time.Time // the clock; time.Now
+	Admit     func(rows []twin.Row) error // refuses samples that models do not allow; nil: all are taken
+	Patterns  []Pattern                   // of topics that carry telemetry too; the first that matches counts
+	Now       func() time.Time            // the clock; time.Now
 }
 
 // Door takes the messages of devices on twins/{thing}/events and

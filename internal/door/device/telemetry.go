@@ -43,6 +43,13 @@ func (d *Door) telemetry(p *twin.Publish, thing twin.ThingName, metric twin.Metr
 	for i := range rows {
 		rows[i].Thing = thing
 	}
+	if d.opts.Admit != nil {
+		if err := d.opts.Admit(rows); err != nil {
+			d.engine.Reject(twin.ShadowKey{Thing: thing}, p.Origin, "", err)
+			done(nil)
+			return
+		}
+	}
 	durable := p.QoS > 0
 	if err := d.opts.Telemetry.Ingest(rows, durable, done); err != nil {
 		if !durable && twin.Kind(err) == twin.KindFull {

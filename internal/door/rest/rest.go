@@ -64,6 +64,8 @@ type Options struct {
 	Expand func(*http.Request, *twin.JobRequest) error
 	// TelemetryRules say which samples are taken.
 	TelemetryRules twin.TelemetryRules
+	// Admit refuses samples that the models of their things do not allow; nil: all are taken.
+	Admit func(rows []twin.Row) error
 	// LastSeen returns the time of the newest sample of a thing, zero if none is known; nil:
 	// none is.
 	LastSeen func(twin.ThingName) twin.Time

@@ -81,12 +81,22 @@ func (d *door) postTelemetry(w http.ResponseWriter, r *http.Request) error {
 	for i := range rows {
 		rows[i].Thing = key.Thing
 	}
+	if err := d.admit(rows...); err != nil {
+		return err
+	}
 	if len(rows) > 0 { // else there were nulls only
 		if err := d.keep(r.Context(), rows); err != nil {
 			return err
 		}
 	}
 	return writeJSON(w, telemetryResult{Accepted: len(rows)})
+}
+
+func (d *door) admit(rows ...twin.Row) error {
+	if d.opts.Admit == nil || len(rows) == 0 {
+		return nil
+	}
+	return d.opts.Admit(rows)
 }
 
 // keep waits until rows are on disk.

@@ -129,6 +129,10 @@ func (b *bulk) point(line []byte) error {
 		b.reject(pointer, twin.ErrorMessage(err))
 		return nil
 	}
+	if err := b.door.admit(rows...); err != nil {
+		b.reject("", twin.ErrorMessage(err))
+		return nil
+	}
 	b.good++
 	for i := range rows {
 		b.rows = append(b.rows, rows[i])

@@ -159,11 +159,16 @@ func (c *csvLines) take() error {
 		c.values = c.values[:from]
 		return err
 	}
+	row := twin.Row{Thing: thing, Time: at, Arrival: now, Values: c.values[from:len(c.values):len(c.values)]}
+	if err := c.door.admit(row); err != nil {
+		c.values = c.values[:from]
+		return err
+	}
 	c.thing = thing
 	c.good++
 	c.count += len(c.values) - from
 	if len(c.values) > from && !c.joined(thing, at, from) {
-		c.rows = append(c.rows, twin.Row{Thing: thing, Time: at, Arrival: now, Values: c.values[from:len(c.values):len(c.values)]})
+		c.rows = append(c.rows, row)
 	}
 	return nil
 }
