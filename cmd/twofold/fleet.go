@@ -45,7 +45,7 @@ func newFleet() *cobra.Command {
 	cmd.Flags().BoolVar(&q.Explain, "explain", false, "say how the answer was found")
 	r.addServer(cmd)
 	r.addOutput(cmd, "table", "json", "ndjson")
-	cmd.AddCommand(newFleetFigures(), newFleetSet(), newFleetTag(), newFleetCommand())
+	cmd.AddCommand(newFleetFigures(), newFleetChanges(), newFleetSet(), newFleetTag(), newFleetCommand())
 	return cmd
 }
 

@@ -16,35 +16,50 @@ type Rebuild func(ctx context.Context, at twin.Time) (*Index, error)
 // keepPast is how long an index of the past is kept, for the next page.
 const keepPast = time.Minute
 
-// pasts keeps the index of the past that was asked for last.
+// pastsMax is how many indexes of the past are kept: those of a comparison.
+const pastsMax = 2
+
+// pasts keeps the indexes of the past that were asked for last.
 type pasts struct {
-	mu    sync.Mutex
+	mu   sync.Mutex
+	kept []past // the one that was asked for last at the end
+	drop *time.Timer
+}
+
+type past struct {
 	at    twin.Time
 	index *Index
-	drop  *time.Timer
 }
 
 func (p *pasts) get(ctx context.Context, at twin.Time, rebuild Rebuild) (*Index, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.index == nil || p.at != at {
+	var have past
+	if i := slices.IndexFunc(p.kept, func(x past) bool { return x.at == at }); i >= 0 {
+		have = p.kept[i]
+		p.kept = slices.Delete(p.kept, i, i+1)
+	} else {
+		if len(p.kept) == pastsMax {
+			p.kept = slices.Delete(p.kept, 0, 1) // its memory is free before another is made
+		}
 		index, err := rebuild(ctx, at)
 		if err != nil {
 			return nil, err
 		}
-		p.at, p.index = at, index
+		have = past{at, index}
 	}
+	p.kept = append(p.kept, have)
 	if p.drop != nil {
 		p.drop.Stop()
 	}
 	p.drop = time.AfterFunc(keepPast, p.forget)
-	return p.index, nil
+	return have.index, nil
 }
 
 func (p *pasts) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.index = nil
+	p.kept = nil
 }
 
 // ofPast are the names that are known of the past.

@@ -164,6 +164,22 @@ func TestFleet_at(t *testing.T) {
 	if status, body := r.call(t, "POST", "/api/v1/fleet/aggregate", `{"figures":["max(reported.temp)","count()"],"at":"`+at.UTC().Format(time.RFC3339Nano)+`"}`); status != 200 || !strings.Contains(body, `{"count()":3,"max(reported.temp)":20}`) {
 		t.Errorf("%d %s", status, body)
 	}
+	changes := func(request, want string) {
+		t.Helper()
+		if status, body := r.call(t, "POST", "/api/v1/fleet/changes", `{"from":"`+at.UTC().Format(time.RFC3339Nano)+`"`+request+`}`); !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", request, status, body)
+		}
+	}
+	changes("", `"before":3,"after":3,"entered":1,"left":1,"changed":1,"twins":[{"deviceId":"changed","kind":"changed","before":{"desired":{"temp":25},"reported":{"temp":20,"old":true}},"after":{"desired":{"temp":25},"reported":{"temp":90}}},`+
+		`{"deviceId":"gone","kind":"left","before":{"desired":{},"reported":{"temp":20,"old":true}}},{"deviceId":"new","kind":"entered","after":`)
+	changes(`,"where":"reported.temp > 50"`, `"columns":["reported.temp"],"before":0,"after":1,"entered":1,"left":0,"changed":0,"twins":[{"deviceId":"changed","kind":"entered","after":{"reported.temp":90}}]`)
+	changes(`,"select":["computed.double"],"limit":1,"to":"`+at.UTC().Format(time.RFC3339Nano)+`"`, `"before":3,"after":3,"entered":0,"left":0,"changed":0,"twins":[]`)
+	changes(`,"limit":2`, `"next":"`)
+	changes(`,"to":"2026-01-01T00:00:00Z"`, `"pointer":"#/to"`)
+	changes(`,"select":["connected"]`, `"pointer":"#/from"`)
+	if status, body := r.call(t, "POST", "/api/v1/fleet/changes", `{}`); status != 400 || !strings.Contains(body, "#/from") {
+		t.Errorf("%d %s", status, body)
+	}
 	if got := r.find(t, "true", "&at=2026-01-01T00:00:00Z"); len(got) != 0 {
 		t.Errorf("before all: %v", got)
 	}

@@ -14,6 +14,7 @@ import (
 type Fleet interface {
 	Query(ctx context.Context, r *fleet.Request) (*fleet.Page, error)
 	Aggregate(ctx context.Context, r *fleet.AggregateRequest) (*fleet.Aggregate, error)
+	Changes(ctx context.Context, r *fleet.ChangesRequest) (*fleet.Changes, error)
 	// Find lists all twins that a condition holds for.
 	Find(ctx context.Context, condition string) ([]twin.ThingName, error)
 	// Condition asks the same of one twin at a time.
@@ -61,6 +62,9 @@ func (d *door) fleetRoutes() []route {
 		}, {
 			method: "POST", path: "/api/v1/fleet/aggregate", name: "aggregateFleet", summary: "Figures over twins, by group: counts, means, percentiles, most frequent values, histograms",
 			body: fleet.AggregateRequest{}, answer: fleetFigures{}, handler: d.aggregateFleet,
+		}, {
+			method: "POST", path: "/api/v1/fleet/changes", name: "getFleetChanges", summary: "What is different between two instants: for which twins a condition has come to hold or holds no more, and what else has changed",
+			body: fleet.ChangesRequest{}, answer: fleetChanges{}, handler: d.fleetChanges,
 		}, {
 			method: "POST", path: "/api/v1/fleet/act", name: "actOnFleet", summary: "Change desired or tags of all twins that a condition holds for, or send them a command; without expect say which those are",
 			headers: []string{"Idempotency-Key"}, body: fleetAct{}, answer: fleetActed{}, handler: d.actOnFleet,

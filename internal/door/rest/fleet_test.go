@@ -27,7 +27,7 @@ func (a *allTwins) open(t *testing.T, e *engine.Engine, w *world) {
 		Connected: func(thing twin.ThingName) bool { return w.connected[thing] }, Attributes: e.Attributes,
 		Exists: func(context.Context, twin.ThingName) (bool, error) { return false, nil },
 	})
-	a.queries = &fleet.Engine{Index: a.index, Env: env, Now: e.Now}
+	a.queries = &fleet.Engine{Index: a.index, Env: env, Now: e.Now, Rebuild: func(context.Context, twin.Time) (*fleet.Index, error) { return a.index, nil }}
 }
 
 func (a *allTwins) settled(s *engine.Settled) {

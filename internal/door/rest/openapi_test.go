@@ -269,6 +269,7 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"POST", "/api/v1/fleet/query", `{"select":["id"],"explain":true}`},
 		{"POST", "/api/v1/fleet/act", `{"where":"id == 'pump-7'","desired":{"x":1}}`},
 		{"POST", "/api/v1/fleet/act", `{"where":"id == 'pump-7'","tags":{"site":"hh1"},"expect":1}`},
+		{"POST", "/api/v1/fleet/changes", `{"from":"2026-11-22T12:00:00Z","to":"2026-11-22T12:01:00Z"}`},
 		{"POST", "/api/v1/fleet/aggregate", `{"figures":["count()"],"groupBy":["model"]}`},
 		{"GET", "/api/v1/twins/pump-7/alarms", ""},
 		{"PUT", "/api/v1/models/pump", pumpModel + warmAlarm + pumpStates},
