@@ -35,6 +35,7 @@ const (
 	EventBehaviour    EventKind = 11 // a step of the state machine of the model, or one that it does not allow
 	EventAlarm        EventKind = 12 // an alarm was raised, acknowledged, cleared or muted; Type says which, Correlation names it
 	EventModel        EventKind = 13 // a version of a model came into force; only in the log of [ModelLog]
+	EventGroup        EventKind = 14 // the twin has come to meet the condition of a live group, or does no more; Correlation names the group
 )
 
 // ModelLog names the log in which the versions of a model are told. It is no name that a
@@ -53,7 +54,7 @@ func (n ThingName) IsModelLog() bool {
 var eventKinds = [...]string{ //nolint:gochecknoglobals // read only
 	EventUpdated: "updated", EventDeleted: "deleted", EventRecorded: "recorded", EventRejected: "rejected",
 	EventConnected: "connected", EventDisconnected: "disconnected", EventReported: "reported", EventManaged: "managed",
-	EventCommand: "command", EventJob: "job", EventBehaviour: "behaviour", EventAlarm: "alarm", EventModel: "model",
+	EventCommand: "command", EventJob: "job", EventBehaviour: "behaviour", EventAlarm: "alarm", EventModel: "model", EventGroup: "group",
 }
 
 // String returns the kind as it is shown.

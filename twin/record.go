@@ -25,6 +25,8 @@ const (
 	RecordArtifact    RecordKind = 20 // artifact, by name
 	RecordPart        RecordKind = 21 // part of the content of an artifact, see [ArtifactPartKey]
 	RecordMemory      RecordKind = 26 // what a model keeps of a thing, by thing, see docs/format/model.md
+	RecordLiveGroup   RecordKind = 27 // live group, by name, see docs/format/group.md
+	RecordMember      RecordKind = 28 // that a twin is a member of one, by group, a slash and thing
 	RecordModel       RecordKind = 25 // version of a model, by name and number, see docs/format/model.md
 )
 

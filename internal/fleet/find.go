@@ -56,3 +56,31 @@ func (c *Condition) Holds(ctx context.Context, thing twin.ThingName) bool {
 	s.bind(at.cohort)
 	return len(s.hits(&batch{cohort: at.cohort, from: int(at.row), n: 1, now: now}, nil)) > 0
 }
+
+// Timed reports whether the condition reads now, so that time alone may change what it says.
+func (c *Condition) Timed() bool { return c.where != nil && c.where.program.OnNow() }
+
+// HoldsEach asks of many twins at once.
+func (c *Condition) HoldsEach(ctx context.Context, things []twin.ThingName) []bool {
+	holds := make([]bool, len(things))
+	index, now, err := c.engine.lock(ctx, 0)
+	if err != nil {
+		return holds
+	}
+	defer index.mu.RUnlock()
+	s := scan{where: c.where, now: now}
+	var bound *cohort
+	for i, thing := range things {
+		at, ok := index.places[thing]
+		if !ok || c.where == nil {
+			holds[i] = ok
+			continue
+		}
+		if at.cohort != bound {
+			s.bind(at.cohort)
+			bound = at.cohort
+		}
+		holds[i] = len(s.hits(&batch{cohort: at.cohort, from: int(at.row), n: 1, now: now}, nil)) > 0
+	}
+	return holds
+}

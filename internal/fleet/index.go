@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -23,6 +24,8 @@ type Options struct {
 	Exists func(context.Context, twin.ThingName) (bool, error)
 	// Drift returns what of the delta of a shadow is drift for twins of a model; nil: all.
 	Drift func(model string, s *twin.Shadow) *twin.Node
+	// Brought is told of twins that were brought in; it must not wait. nil: nobody is.
+	Brought func(things func(yield func(twin.ThingName) bool))
 }
 
 // Index is all twins. It is safe for concurrent use.
@@ -197,6 +200,13 @@ func (x *Index) bring(ctx context.Context) {
 	if nothing { // or somebody else has it, and the lock
 		return
 	}
+	noted := x.bringNoted(ctx)
+	if x.opts.Brought != nil {
+		x.opts.Brought(maps.Keys(noted))
+	}
+}
+
+func (x *Index) bringNoted(ctx context.Context) map[twin.ThingName]*Note {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.noting.Lock()
@@ -206,6 +216,7 @@ func (x *Index) bring(ctx context.Context) {
 	for _, n := range noted {
 		x.apply(ctx, n)
 	}
+	return noted
 }
 
 // apply brings in one note; the rows are locked.

@@ -21,12 +21,26 @@ func (s *Server) newFleet() (err error) {
 	s.index = fleet.New(fleet.Options{
 		Connected:  func(thing twin.ThingName) bool { return s.things != nil && s.things.Connected(thing) },
 		Attributes: func(thing twin.ThingName) *twin.Attributes { return s.engine.Attributes(thing) },
-		Exists:     s.hasShadow, Drift: s.drift,
+		Exists:     s.hasShadow, Drift: s.drift, Brought: s.brought,
 	})
 	s.models.Removed = func(name string) { s.index.Uncompute(context.Background(), name) }
 	env, err := expr.NewQueryEnv()
 	s.fleet = &fleet.Engine{Index: s.index, Env: env, Now: func() twin.Time { return s.engine.Now() }, Rebuild: s.fleetAt}
 	return err
+}
+
+// runGroups keeps the members of live groups.
+func (s *Server) runGroups() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopLive = stop
+	s.watching.Go(func() { s.live.Run(ctx) })
+}
+
+// brought tells live groups of twins that have changed.
+func (s *Server) brought(things func(yield func(twin.ThingName) bool)) {
+	if s.live != nil {
+		s.live.Brought(things)
+	}
 }
 
 // drift is what a device still has to do, as the model of its twin sees it.
@@ -47,7 +61,7 @@ func (s *Server) hasShadow(ctx context.Context, thing twin.ThingName) (bool, err
 
 // settled is [engine.Options].Settled: it lets the index know before anybody is answered.
 func (s *Server) settled(st *engine.Settled) {
-	if st.Thing.IsModelLog() {
+	if st.Thing.IsModelLog() || st.Event != nil && st.Event.Kind == twin.EventGroup {
 		return
 	}
 	n := fleet.Note{Thing: st.Thing, Attributes: st.Attributes, Computed: st.Computed}

@@ -41,6 +41,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Models:     s.models,
 		Alarms:     s.models,
 		Fleet:      s.fleet,
+		Groups:     s.live,
 		Computed:   viewer,
 		Behaviours: viewer,
 		Samples:    s.telemetry.Reader(),

@@ -18,6 +18,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/feed"
 	"github.com/twofold-iot/twofold/internal/fleet"
+	"github.com/twofold-iot/twofold/internal/group"
 	"github.com/twofold-iot/twofold/internal/models"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
@@ -81,6 +82,10 @@ type Server struct {
 	stopFeed  context.CancelFunc
 	following sync.WaitGroup
 	groups    map[string]store.Group // retention groups of models
+	live      *group.Service         // live groups
+	// stopLive ends the watching of live groups; watching waits for that.
+	stopLive context.CancelFunc
+	watching sync.WaitGroup
 	// stopRetention ends the expiry of history; retaining waits for that.
 	stopRetention context.CancelFunc
 	retaining     sync.WaitGroup
@@ -158,6 +163,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err = s.openOthers(); err != nil {
 		return s, err
 	}
+	s.runGroups()
 	s.health = &health{store: s.store, version: Version()}
 	handler, err := s.handler(limits)
 	if err != nil {
@@ -187,11 +193,19 @@ func (s *Server) openEngine(limits twin.Limits) (err error) {
 	if err = s.models.Load(context.Background(), s.engine); err != nil {
 		return err
 	}
+	// Before the index tells of what changes.
+	if s.live, err = group.Open(context.Background(), s.log, s.engine, s.fleet); err != nil {
+		return err
+	}
 	return s.loadFleet(context.Background())
 }
 
 // stopReading ends what goes by what has become durable.
 func (s *Server) stopReading() {
+	if s.stopLive != nil {
+		s.stopLive()
+		s.watching.Wait()
+	}
 	if s.stopIndex != nil {
 		s.stopIndex()
 		s.indexing.Wait()

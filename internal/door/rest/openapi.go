@@ -106,7 +106,7 @@ func (doc *openAPI) operation(r *route) *operation {
 			Name: "id", In: "path", Description: "name of the thing", Required: true, Schema: schemaOf(reflect.TypeFor[twin.ThingName](), nil),
 		})
 	}
-	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName", "alarm"} {
+	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName", "alarm", "group"} {
 		if strings.Contains(r.path, "{"+name+"}") {
 			p := doc.parameter(name, "path")
 			p.Required = true
@@ -226,6 +226,7 @@ func parameters() map[string]about {
 		"by":                {"who acknowledges; the address of the caller", text},
 		"for":               {"how long, such as 90s or 2h; 0s: no longer", text},
 		"alarm":             {"name of an alarm of the model", text},
+		"group":             {"name of a live group", text},
 		"modelName":         {"name of a model", text},
 		"modelVersion":      {"number of a version of the model; without it the one in force", number},
 		"attribute":         {"name of a computed attribute of the model", text},

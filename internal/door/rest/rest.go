@@ -60,6 +60,7 @@ type Options struct {
 	Computed   Computed          // computed attributes of twins; nil: there are none
 	Behaviours Behaviours        // what twins do; nil: it is not told
 	Fleet      Fleet             // queries over all twins; nil: there are none
+	Groups     Groups            // live groups; nil: there are none
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.
 	Expand func(*http.Request, *twin.JobRequest) error
 	// TelemetryRules say which samples are taken.

@@ -108,6 +108,9 @@ func (d *door) addDefinedRoutes(list []route) []route {
 	if d.opts.Fleet != nil {
 		list = append(list, d.fleetRoutes()...)
 	}
+	if d.opts.Groups != nil {
+		list = append(list, d.groupRoutes()...)
+	}
 	return list
 }
 
