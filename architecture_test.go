@@ -41,6 +41,7 @@ var imports = map[string]rule{
 	"internal/group":             {[]string{"twin", "internal/fleet"}, "live groups: conditions over the fleet whose members are events and records, whatever keeps them"},
 	"internal/command":           {[]string{"twin"}, "the life of commands goes by events and records, whatever keeps them and whoever carries them"},
 	"internal/job":               {[]string{"twin"}, "the life of jobs goes by events and records, whatever keeps them and whoever tells devices"},
+	"internal/action":            {[]string{"twin", "internal/feed"}, "follows the feed, and sends what behaviours ask for, whoever carries it"},
 	"internal/webhook":           {[]string{"twin", "internal/feed"}, "follows the feed as it is, and keeps records, whatever keeps them"},
 	"internal/door/mqtt":         {[]string{"twin", "internal/door/mqtt/packet"}, "a door knows no other door and declares what it needs"},
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
@@ -49,7 +50,7 @@ var imports = map[string]rule{
 	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry", "internal/model", "internal/models", "internal/fleet", "internal/group"}, "a door knows no other door; it shows pages of history and telemetry, what models compute and what queries find, as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
-		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry", "internal/bridge", "internal/model", "internal/models", "internal/expr", "internal/fleet", "internal/group",
+		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry", "internal/bridge", "internal/model", "internal/models", "internal/expr", "internal/fleet", "internal/group", "internal/action",
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},

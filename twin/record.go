@@ -27,6 +27,7 @@ const (
 	RecordMemory      RecordKind = 26 // what a model keeps of a thing, by thing, see docs/format/model.md
 	RecordLiveGroup   RecordKind = 27 // live group, by name, see docs/format/group.md
 	RecordMember      RecordKind = 28 // that a twin is a member of one, by group, a slash and thing
+	RecordAction      RecordKind = 29 // how far the feed has been read for what behaviours ask for
 	RecordModel       RecordKind = 25 // version of a model, by name and number, see docs/format/model.md
 )
 

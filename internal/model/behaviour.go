@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ const (
 	BehaviourEarly    = "early"    // a state was left before its least dwell
 	BehaviourOverrun  = "overrun"  // a state has lasted longer than its greatest dwell
 	BehaviourUnstable = "unstable" // transitions without an end
+	BehaviourCommand  = "command"  // an action asks for a command, which is in the data
 )
 
 // Behaviour is a state machine. With an attribute the twin says in which state it is, and
@@ -59,12 +61,21 @@ type Transition struct {
 	Do    []Action
 }
 
-// Action is an event that a state or transition gives.
+// Action is an event that a state or transition gives. With Command it asks whoever sends
+// commands for one.
 type Action struct {
 	Type     string
+	Command  *CommandAction
 	Severity twin.Severity
 	Message  string
 	parts    []part
+}
+
+// CommandAction is a command that an action asks for.
+type CommandAction struct {
+	Name       string          `json:"name"`
+	Parameters json.RawMessage `json:"parameters,omitempty"` // an object
+	ExpiresIn  string          `json:"expiresIn,omitempty"`  // such as 10m; empty: the default of commands
 }
 
 // StateMemory is in which state a twin is.
@@ -259,14 +270,18 @@ func (m *mover) enter(name string, at twin.Time, t *Transition, told bool) {
 func (m *mover) act(actions []Action, state string) {
 	for i := range actions {
 		a := &actions[i]
+		data := m.data(state)
+		if a.Command != nil {
+			data["command"] = a.Command
+		}
 		m.out.Events = append(m.out.Events, StepEvent{
-			Kind: twin.EventBehaviour, Type: a.Type, Severity: a.Severity, Message: fill(a.parts, m.in), Correlation: state, Data: m.data(state),
+			Kind: twin.EventBehaviour, Type: a.Type, Severity: a.Severity, Message: fill(a.parts, m.in), Correlation: state, Data: encode(data),
 		})
 	}
 }
 
 func (m *mover) tell(what, state, message string) {
-	e := StepEvent{Kind: twin.EventBehaviour, Type: what, Severity: m.Severity, Message: message, Correlation: state, Data: m.data(state)}
+	e := StepEvent{Kind: twin.EventBehaviour, Type: what, Severity: m.Severity, Message: message, Correlation: state, Data: encode(m.data(state))}
 	if what == BehaviourEntered {
 		e.Severity = twin.SeverityInfo
 	}
@@ -274,7 +289,7 @@ func (m *mover) tell(what, state, message string) {
 }
 
 // data says which state there is, or was, and since when.
-func (m *mover) data(state string) []byte {
+func (m *mover) data(state string) map[string]any {
 	d := map[string]any{"state": state}
 	if m.at.State != "" && m.at.State != state {
 		d["from"] = m.at.State
@@ -282,7 +297,7 @@ func (m *mover) data(state string) []byte {
 	if m.at.Since != 0 {
 		d["since"] = m.at.Since
 	}
-	return encode(d)
+	return d
 }
 
 // stateName is the value of an attribute as the name of a state.

@@ -1,8 +1,11 @@
 package model
 
 import (
+	"encoding/json"
 	"fmt"
+	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/twofold-iot/twofold/internal/expr"
@@ -119,15 +122,26 @@ func actions(into *[]Action, what string, env *expr.Env) func(ast.Node) error {
 			at := fmt.Sprintf("%s[%d]", what, i)
 			err := fields(v, at, map[string]func(ast.Node) error{
 				"event":    text(&a.Type, StateBytesMax),
+				"command":  func(n ast.Node) error { return a.parseCommand(n, at+".command") },
 				"severity": severity(&a.Severity, at+".severity"),
 				"message":  func(n ast.Node) (err error) { a.Message, a.parts, err = message(n, at+".message", env); return err },
 			})
 			if err != nil {
 				return err
 			}
+			switch {
+			case a.Command != nil && a.Type != "":
+				return fault(v, at+" is an event and a command", "write two actions")
+			case a.Command != nil:
+				a.Type = BehaviourCommand
+			}
 			switch a.Type {
 			case "":
-				return fault(v, at+" has no type", "write event: started")
+				return fault(v, at+" has no type", "write event: started, or command: {name: flush}")
+			case BehaviourCommand:
+				if a.Command == nil {
+					return fault(v, at+": command is what the behaviour itself tells", "write command: {name: flush}")
+				}
 			case BehaviourEntered, BehaviourIllegal, BehaviourEarly, BehaviourOverrun, BehaviourUnstable:
 				return fault(v, fmt.Sprintf("%s: %s is what the behaviour itself tells", at, a.Type), "choose another type")
 			}
@@ -154,5 +168,43 @@ func (b *Behaviour) checkForm() error {
 			return &Error{Line: s.line, Column: s.column, Reason: fmt.Sprintf("behaviour.states.%s.to.%s %s", s.Name, t.To, reason), Hint: hint}
 		}
 	}
+	return nil
+}
+
+// parseCommand reads the name of a command, or a mapping of all that it is.
+func (a *Action) parseCommand(n ast.Node, what string) error {
+	c := CommandAction{}
+	var expires twin.Time
+	if n.Type() == ast.MappingType || n.Type() == ast.MappingValueType {
+		err := fields(n, what, map[string]func(ast.Node) error{
+			"name": text(&c.Name, StateBytesMax),
+			"parameters": func(n ast.Node) error {
+				var v map[string]any
+				if err := yaml.NodeToValue(n, &v); err != nil {
+					return fault(n, what+".parameters is no object", "write {seconds: 30}")
+				}
+				b, err := json.Marshal(v)
+				if err != nil {
+					return fault(n, what+".parameters is no JSON: "+err.Error(), "")
+				}
+				c.Parameters = b
+				return nil
+			},
+			"expiresIn": span(&expires, what+".expiresIn"),
+		})
+		if err != nil {
+			return err
+		}
+	} else if err := text(&c.Name, StateBytesMax)(n); err != nil {
+		return err
+	}
+	r := twin.CommandRequest{ID: "x", Name: c.Name, Parameters: c.Parameters, ExpiresIn: time.Duration(expires) * time.Millisecond}
+	if err := r.Check(); err != nil {
+		return fault(n, what+"."+twin.ErrorMessage(err), "")
+	}
+	if expires != 0 {
+		c.ExpiresIn = r.ExpiresIn.String()
+	}
+	a.Command = &c
 	return nil
 }

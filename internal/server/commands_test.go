@@ -359,3 +359,36 @@ func TestCommands_badAnswers(t *testing.T) {
 	d.Publish("$aws/commands/things/lamp-1/executions/c1/request/json", 0, false, "{}")
 	until(t, "it is cut off", func() bool { return !d.IsConnected() })
 }
+
+// A behaviour sends a command: once, also over a restart.
+func TestCommands_ofBehaviour(t *testing.T) {
+	c := config(t)
+	r := start(t, c)
+	r.createTwin(t, "pump-1")
+	if status, body := r.call(t, "PATCH", "/api/v1/twins/pump-1", `{"model":"pump"}`); status != 200 {
+		t.Fatal(body)
+	}
+	const source = "name: pump\nbehaviour:\n  states:\n    clean: {to: {dirty: reported.turbidity > 5}}\n    dirty: {to: {clean: reported.turbidity < 2}, enter: [{command: {name: flush, parameters: {seconds: 30}, expiresIn: 10m}, severity: warning}]}\n"
+	if status, body := r.call(t, "POST", "/api/v1/models", source); status != 200 {
+		t.Fatal(body)
+	}
+	sent := func() int {
+		_, body := r.call(t, "GET", "/api/v1/twins/pump-1/commands", "")
+		return strings.Count(body, `"name":"flush","parameters":{"seconds":30}`)
+	}
+	report := func(x string) { r.call(t, "PATCH", "/api/v1/twins/pump-1/reported", `{"turbidity":`+x+`}`) }
+	report("9")
+	until(t, "one command", func() bool { return sent() == 1 })
+	r.stop()
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, c)
+	report("1")
+	report("8")
+	until(t, "two commands", func() bool { return sent() == 2 })
+	_, body := r.call(t, "GET", "/api/v1/twins/pump-1/events?kind=behaviour&type=command", "")
+	if strings.Count(body, `"severity":"warning"`) != 2 || !strings.Contains(body, `"command":{"name":"flush","parameters":{"seconds":30},"expiresIn":"10m0s"}`) {
+		t.Error(body)
+	}
+}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"github.com/twofold-iot/twofold/internal/action"
 	"github.com/twofold-iot/twofold/internal/door/device"
 	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/internal/fleet"
@@ -18,6 +19,18 @@ func (s *Server) openModels() {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stopBeside = stop
 	s.besides.Go(func() { s.beside.Run(ctx) })
+}
+
+// runActions sends the commands that behaviours ask for.
+func (s *Server) runActions() error {
+	r := &action.Runner{Log: s.log, Feed: hookFeed{s.feed, feedLog{s.store}}, Records: s.engine, Commands: s.commands}
+	if err := r.Open(context.Background()); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopActions = stop
+	s.acting.Go(func() { r.Run(ctx) })
+	return nil
 }
 
 // fillBeside is what models read beside a shadow. Nothing is served before s.beside is set.

@@ -86,6 +86,9 @@ type Server struct {
 	// stopLive ends the watching of live groups; watching waits for that.
 	stopLive context.CancelFunc
 	watching sync.WaitGroup
+	// stopActions ends the sending of what behaviours ask for; acting waits for that.
+	stopActions context.CancelFunc
+	acting      sync.WaitGroup
 	// stopRetention ends the expiry of history; retaining waits for that.
 	stopRetention context.CancelFunc
 	retaining     sync.WaitGroup
@@ -164,6 +167,9 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, err
 	}
 	s.runGroups()
+	if err = s.runActions(); err != nil {
+		return s, err
+	}
 	s.health = &health{store: s.store, version: Version()}
 	handler, err := s.handler(limits)
 	if err != nil {
@@ -328,6 +334,10 @@ func (s *Server) takeDown(ctx context.Context) error {
 	}
 	if s.webhooks != nil {
 		s.webhooks.Close() // what is on its way is sent again after the next start
+	}
+	if s.stopActions != nil {
+		s.stopActions() // what is not sent yet is sent after the next start
+		s.acting.Wait()
 	}
 	if s.stopFeed != nil {
 		s.stopFeed() // streams have no end of their own
