@@ -166,10 +166,6 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err = s.openOthers(); err != nil {
 		return s, err
 	}
-	s.runGroups()
-	if err = s.runActions(); err != nil {
-		return s, err
-	}
 	s.health = &health{store: s.store, version: Version()}
 	handler, err := s.handler(limits)
 	if err != nil {
@@ -222,16 +218,19 @@ func (s *Server) stopReading() {
 	}
 }
 
-// openOthers opens what speaks to other systems.
+// openOthers opens what speaks to other systems, and what goes by what has happened.
 func (s *Server) openOthers() (err error) {
 	c := &s.config
 	if s.webhooks, err = openWebhooks(s.log, s.engine, s.feed, feedLog{s.store}, &c.Webhooks); err != nil {
 		return err
 	}
 	if c.Bridge.URL != "" {
-		s.bridge, err = openBridge(s.log, s.broker, &c.Bridge)
+		if s.bridge, err = openBridge(s.log, s.broker, &c.Bridge); err != nil {
+			return err
+		}
 	}
-	return err
+	s.runGroups()
+	return s.runActions()
 }
 
 // openData opens what keeps the data, and the feed of it.
