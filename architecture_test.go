@@ -36,6 +36,7 @@ var imports = map[string]rule{
 	"internal/expr":              {[]string{"twin"}, "the expression language: over the nouns, pure"},
 	"internal/model":             {[]string{"twin", "internal/expr"}, "models: definitions and pure evaluation, whatever keeps them"},
 	"internal/model/builtin":     {nil, "definitions that come with the program: files alone"},
+	"internal/model/convert":     {nil, "what other systems call a kind of thing, as a model: texts alone"},
 	"internal/models":            {[]string{"twin", "internal/expr", "internal/model", "internal/history", "internal/telemetry", "internal/series"}, "the models in force, and what they compute of a twin with its past"},
 	"internal/fleet":             {[]string{"twin", "internal/expr"}, "all twins in columns: over the nouns, fed by whoever knows what has become durable"},
 	"internal/group":             {[]string{"twin", "internal/fleet"}, "live groups: conditions over the fleet whose members are events and records, whatever keeps them"},
@@ -54,16 +55,16 @@ var imports = map[string]rule{
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},
-	"cmd/twofold": {[]string{"twin", "internal/server", "internal/proof", "internal/model/builtin", "client"}, "talks to a server over its public API, proves the past of one that is stopped, and has models to start from"},
+	"cmd/twofold": {[]string{"twin", "internal/server", "internal/proof", "internal/model/builtin", "internal/model/convert", "client"}, "talks to a server over its public API, proves the past of one that is stopped, and has models to start from"},
 }
 
 // engines names the third-party engines that one package alone may name; YAML is read
-// by two, the configuration and models.
+// by the configuration and models, and written where models are made of other documents.
 var engines = map[string]string{
 	"github.com/cockroachdb/pebble/":     "internal/store/pebblestore",
 	"github.com/go-json-experiment/json": "twin",
 	"cel.dev/":                           "internal/expr",
-	"github.com/goccy/go-yaml":           "internal/server internal/model",
+	"github.com/goccy/go-yaml":           "internal/server internal/model internal/model/convert",
 	"github.com/spf13/cobra":             "cmd/twofold",
 	"github.com/coder/websocket":         "internal/door/mqtt",
 }

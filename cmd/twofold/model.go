@@ -24,7 +24,7 @@ func newModel() *cobra.Command {
 			"that `twofold tag THING --model NAME` gives it.",
 	}
 	group(cmd)
-	cmd.AddCommand(newModelList(), newModelGet(), newModelApply(), newModelVersions(), newModelRemove(), newModelBuiltin(), newModelPreview())
+	cmd.AddCommand(newModelList(), newModelGet(), newModelApply(), newModelVersions(), newModelRemove(), newModelBuiltin(), newModelPreview(), newModelImport())
 	return cmd
 }
 
