@@ -36,7 +36,8 @@ var imports = map[string]rule{
 	"internal/expr":              {[]string{"twin"}, "the expression language: over the nouns, pure"},
 	"internal/model":             {[]string{"twin", "internal/expr"}, "models: definitions and pure evaluation, whatever keeps them"},
 	"internal/model/builtin":     {nil, "definitions that come with the program: files alone"},
-	"internal/model/convert":     {nil, "what other systems call a kind of thing, as a model: texts alone"},
+	"internal/wot":               {[]string{"twin", "internal/model"}, "describes a twin by what its model declares and by what is known of it"},
+	"internal/model/convert":     {[]string{"internal/wot"}, "what other systems call a kind of thing, as a model: texts alone"},
 	"internal/models":            {[]string{"twin", "internal/expr", "internal/model", "internal/history", "internal/telemetry", "internal/series"}, "the models in force, and what they compute of a twin with its past"},
 	"internal/fleet":             {[]string{"twin", "internal/expr"}, "all twins in columns: over the nouns, fed by whoever knows what has become durable"},
 	"internal/group":             {[]string{"twin", "internal/fleet"}, "live groups: conditions over the fleet whose members are events and records, whatever keeps them"},
@@ -48,7 +49,7 @@ var imports = map[string]rule{
 	"internal/door/mqtt/packet":  {nil, "the codec knows bytes, not twins"},
 	"internal/door/awsiot":       {[]string{"twin", "internal/expr", "internal/fleet"}, "a door knows no other door and declares what it needs; queries of AWS become expressions over the fleet"},
 	"internal/door/device":       {[]string{"twin"}, "a door knows no other door and declares what it needs"},
-	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry", "internal/model", "internal/models", "internal/fleet", "internal/group"}, "a door knows no other door; it shows pages of history and telemetry, what models compute and what queries find, as they are, and a copy of their types would be all that lay between"},
+	"internal/door/rest":         {[]string{"twin", "internal/history", "internal/telemetry", "internal/model", "internal/models", "internal/fleet", "internal/group", "internal/wot"}, "a door knows no other door; it shows pages of history and telemetry, what models compute and what queries find, as they are, and a copy of their types would be all that lay between"},
 	"internal/server": {[]string{
 		"twin", "internal/store", "internal/store/pebblestore", "internal/engine",
 		"internal/feed", "internal/command", "internal/job", "internal/webhook", "internal/history", "internal/proof", "internal/telemetry", "internal/bridge", "internal/model", "internal/models", "internal/expr", "internal/fleet", "internal/group", "internal/action",

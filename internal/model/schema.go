@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	textmessage "golang.org/x/text/message"
 
@@ -97,12 +99,25 @@ func (s *Schema) faults(v any) string {
 func collect(fault *jsonschema.ValidationError, section string, list *[]string) {
 	if len(fault.Causes) == 0 {
 		path := strings.Join(append([]string{section}, fault.InstanceLocation...), ".")
-		*list = append(*list, shortenTo(path+": "+fault.ErrorKind.LocalizedString(english()), MessageBytesMax/2))
+		*list = append(*list, shortenTo(path+": "+reason(fault.ErrorKind), MessageBytesMax/2))
 		return
 	}
 	for _, cause := range fault.Causes {
 		collect(cause, section, list)
 	}
+}
+
+// grouped is a number with commas between its thousands.
+var grouped = regexp.MustCompile(`\b\d{1,3}(,\d{3})+\b`)
+
+// reason says what a fault is, with numbers as they are written in JSON.
+func reason(k jsonschema.ErrorKind) string {
+	text := k.LocalizedString(english())
+	switch k.(type) {
+	case *kind.Minimum, *kind.Maximum, *kind.ExclusiveMinimum, *kind.ExclusiveMaximum, *kind.MultipleOf:
+		return grouped.ReplaceAllStringFunc(text, func(n string) string { return strings.ReplaceAll(n, ",", "") })
+	}
+	return text
 }
 
 // section returns the part of a twin that a schema is about; false: it is not there.

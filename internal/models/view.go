@@ -35,6 +35,7 @@ type View struct {
 type Attribute struct {
 	Name       string
 	Value      twin.Value // Type 0: there is none
+	Type       string     // number, boolean, string; empty: any
 	Unit       string
 	Expression string
 	OfState    bool
@@ -78,8 +79,12 @@ func (v *Viewer) View(ctx context.Context, thing twin.ThingName) (View, bool, er
 	for i := range m.Computed() {
 		a := &m.Computed()[i]
 		w := why[a.Name]
+		kind := string(a.Type)
+		if a.Type == expr.TypeAny {
+			kind = ""
+		}
 		out.Attributes = append(out.Attributes, Attribute{
-			Name: a.Name, Value: values[a.Name], Unit: a.Unit, Expression: w.Expression, OfState: a.OfState,
+			Name: a.Name, Type: kind, Value: values[a.Name], Unit: a.Unit, Expression: w.Expression, OfState: a.OfState,
 			Inputs: figures.inputs(a, &w), Reason: figures.reason(a, &w),
 		})
 	}

@@ -143,7 +143,7 @@ func (c *Config) settings() []setting {
 		{"http.tls_listen", "wss", "`address` for the same over TLS (https, wss); empty: closed", (*textValue)(&c.HTTP.TLSListen)},
 		{"http.hosts", "", "host names accepted in the Host header beside localhost and loopback addresses", (*listValue)(&c.HTTP.Hosts)},
 		{"http.origins", "", "origins of web pages that may change things, such as http://localhost:3000", (*listValue)(&c.HTTP.Origins)},
-		{"http.public_url", "", "address of this server as devices reach it, such as https://twofold.example.com, for the URLs of artifacts; empty: that of the request that makes a job", (*textValue)(&c.HTTP.PublicURL)},
+		{"http.public_url", "", "address of this server as devices reach it, such as https://twofold.example.com, for the URLs of artifacts and in Thing Descriptions; empty: that of the request", (*textValue)(&c.HTTP.PublicURL)},
 		{"http.header_timeout", "", "longest time for the headers of a request", durationValue{&c.HTTP.HeaderTimeout, 100 * time.Millisecond, time.Minute}},
 		{"http.idle_timeout", "", "longest time between two requests on a connection", durationValue{&c.HTTP.IdleTimeout, time.Second, time.Hour}},
 		{"http.header_bytes_max", "", "most bytes of request headers", intValue{&c.HTTP.HeaderBytesMax, 4 << 10, 1 << 20}},

@@ -37,6 +37,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Jobs:       s.jobs.Service,
 		Artifacts:  s.jobs.Service,
 		Expand:     s.jobs.expand(s.config.HTTP.PublicURL),
+		PublicURL:  s.config.HTTP.PublicURL,
 		Webhooks:   s.webhooks,
 		Models:     s.models,
 		Alarms:     s.models,

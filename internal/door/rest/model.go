@@ -19,6 +19,8 @@ type Models interface {
 	Twins() map[string]int  // how many twins name each model
 	// Version returns a version of a model; 0: the one in force.
 	Version(ctx context.Context, name string, number uint32) (models.Version, error)
+	// Model returns the model in force with a name, nil if there is none.
+	Model(name string) (*model.Model, uint32)
 	ModelChanges
 }
 

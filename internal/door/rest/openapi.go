@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twofold-iot/twofold/internal/wot"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -106,7 +107,7 @@ func (doc *openAPI) operation(r *route) *operation {
 			Name: "id", In: "path", Description: "name of the thing", Required: true, Schema: schemaOf(reflect.TypeFor[twin.ThingName](), nil),
 		})
 	}
-	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName", "alarm", "group"} {
+	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName", "alarm", "group", "property"} {
 		if strings.Contains(r.path, "{"+name+"}") {
 			p := doc.parameter(name, "path")
 			p.Required = true
@@ -148,7 +149,10 @@ func (doc *openAPI) operation(r *route) *operation {
 	}
 	for _, t := range types {
 		s := &schema{Type: "string"}
-		if t == "application/json" {
+		switch t {
+		case wot.MediaType:
+			s = &schema{Type: "object"}
+		case "application/json":
 			s = schemaOf(reflect.TypeOf(r.answer), doc.Components.Schemas)
 		}
 		success.Content[t] = mediaType{s}
@@ -216,6 +220,7 @@ func parameters() map[string]about {
 		"arrivals":          {"true: say of each point when it arrived", boolean},
 		"fn":                {"figures of the windows, separated by commas: count, min, max, avg, sum, first, last, twa, delta, rate, p50, p95, p99, duration", text},
 		"points":            {"a chart of so many columns of pixels: the first, lowest, highest and last number of each, and the changes of states", text},
+		"names":             {"false: events without their kinds as names, as a client needs that takes only messages", boolean},
 		"minInterval":       {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},
 		"after":             {"begin after this event id; 0 is the oldest event that is kept", text},
 		"command":           {"id of a command", text},
@@ -226,6 +231,7 @@ func parameters() map[string]about {
 		"by":                {"who acknowledges; the address of the caller", text},
 		"for":               {"how long, such as 90s or 2h; 0s: no longer", text},
 		"alarm":             {"name of an alarm of the model", text},
+		"property":          {"name of a property, such as reported.level, desired.level, telemetry.flow, computed.efficiency, state", text},
 		"group":             {"name of a live group", text},
 		"modelName":         {"name of a model", text},
 		"modelVersion":      {"number of a version of the model; without it the one in force", number},

@@ -67,7 +67,7 @@ func pages(slug string) (page, bool) {
 		slugInvalid:         {400, "Request is not valid", "The request breaks a rule; detail says which one and where. Sending it again unchanged fails again."},
 		slugUnauthenticated: {401, "Caller is not known", "The request carries no valid credentials."},
 		slugDenied:          {403, "Not allowed", "The caller may not do this."},
-		slugNotFound:        {404, "No such shadow", "The thing has no such shadow. The first update of a shadow creates it; a deleted shadow is gone until then."},
+		slugNotFound:        {404, "Not found", "There is nothing of this name: see the detail. The first update of a shadow creates it; a deleted shadow is gone until then."},
 		slugRoute:           {404, "Nothing is served here", "No route of this server has that path. Check the address."},
 		slugMethod:          {405, "Method is not served here", "The path exists but not with this method; the Allow header lists those that do."},
 		slugConflict:        {409, "Request conflicts with the current state", "Read the twin again and repeat the request on what you find."},

@@ -61,6 +61,8 @@ type Options struct {
 	Behaviours Behaviours        // what twins do; nil: it is not told
 	Fleet      Fleet             // queries over all twins; nil: there are none
 	Groups     Groups            // live groups; nil: there are none
+	// PublicURL is the address of the server as its clients reach it; empty: that of the request.
+	PublicURL string
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.
 	Expand func(*http.Request, *twin.JobRequest) error
 	// TelemetryRules say which samples are taken.

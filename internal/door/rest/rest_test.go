@@ -197,7 +197,7 @@ func TestGet_namedShadow(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	want(t, a.call("GET", "/api/v1/twins/a", ""), 404,
-		`{"type":"/problems/not-found","title":"No such shadow","status":404,"detail":"No shadow exists with name: 'a'","instance":"/api/v1/twins/a","requestId":"01ID"}`)
+		`{"type":"/problems/not-found","title":"Not found","status":404,"detail":"No shadow exists with name: 'a'","instance":"/api/v1/twins/a","requestId":"01ID"}`)
 	want(t, a.call("GET", "/api/v1/twins/a/shadows", ""), 200, `{"deviceId":"a","classic":false,"names":["net"]}`)
 	want(t, a.call("GET", "/api/v1/twins", ""), 200, `{"twins":[{"deviceId":"a"}]}`)
 }

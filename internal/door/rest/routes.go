@@ -3,6 +3,8 @@ package rest
 import (
 	"net/http"
 	"strings"
+
+	"github.com/twofold-iot/twofold/internal/wot"
 )
 
 // route is one operation: what is served, and what its description says of it.
@@ -46,6 +48,9 @@ func (d *door) routes() []route {
 			method: "GET", path: path, name: "getTwin", summary: "Read a twin: state, history of the last day, computed attributes; or as it was at a time or version",
 			query: []string{"shadow"}, headers: []string{"If-None-Match"}, answer: document{}, handler: d.getTwin,
 		}
+		if d.opts.Twins != nil {
+			r.types = []string{"application/json", wot.MediaType}
+		}
 		if d.opts.Past != nil {
 			r.query = []string{"shadow", "at", "version", "history", "from", "to", "limit", "cursor"}
 		}
@@ -61,6 +66,7 @@ func (d *door) routes() []route {
 		list[0].query = append(list[0].query, "model")
 		list[1].query = append(list[1].query, "whole")
 		list = append(list, d.twinRoutes()...)
+		list = append(list, d.propertyRoutes()...)
 	}
 	if d.opts.Past != nil && d.opts.Twins != nil {
 		list = append(list, route{
@@ -84,7 +90,7 @@ func (d *door) routes() []route {
 	if d.opts.Feed != nil {
 		list = append(list, route{
 			method: "GET", path: "/api/v1/stream", name: "stream", summary: "Follow committed events as server-sent events; each id is a place to go on from",
-			query:   []string{"thing", "model", "kind", "severity", "path", "where", "minInterval", "after"},
+			query:   []string{"thing", "model", "kind", "severity", "path", "where", "minInterval", "names", "after"},
 			headers: []string{"Last-Event-ID"}, types: []string{"text/event-stream"}, handler: d.stream,
 		})
 	}

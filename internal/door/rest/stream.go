@@ -70,6 +70,11 @@ func (d *door) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	p := d.params(r)
+	nameless := p.choice("names", "true", "false") == "false"
+	if p.err != nil {
+		return p.err
+	}
 	reader, err := d.opts.Feed.Subscribe(r.Context(), after, filter)
 	if err != nil {
 		return err
@@ -80,7 +85,7 @@ func (d *door) stream(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy that buffers would hold events back
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{}) // the server's read timeout would end the stream; not every writer has one
-	s := &streamWriter{w: w, rc: rc, held: newHold(interval), where: where}
+	s := &streamWriter{w: w, rc: rc, held: newHold(interval), where: where, nameless: nameless}
 	s.place(reader.Cursor()) // also of an empty feed: whoever comes back with it misses nothing
 	s.comment("twofold stream", 0)
 	if s.flush() == nil {
@@ -187,6 +192,8 @@ type streamWriter struct {
 	rc   *http.ResponseController
 	held *hold
 	buf  []byte
+	// nameless leaves out the kind as the name of an event, for clients that know no names.
+	nameless bool
 	// where tells of which twins the events pass; nil: of all.
 	where func(twin.ThingName) bool
 }
@@ -288,9 +295,12 @@ func (s *streamWriter) event(e *FeedEntry, id uint64) {
 	if id != 0 {
 		s.place(id)
 	}
-	s.buf = append(s.buf, "event: "...)
-	s.buf = append(s.buf, e.Event.Kind.String()...)
-	s.buf = append(s.buf, "\ndata: "...)
+	if !s.nameless {
+		s.buf = append(s.buf, "event: "...)
+		s.buf = append(s.buf, e.Event.Kind.String()...)
+		s.buf = append(s.buf, '\n')
+	}
+	s.buf = append(s.buf, "data: "...)
 	body, err := marshal(newEventDocument(&e.Event))
 	if err != nil { // only a stored patch that is no JSON could do that
 		body, _ = json.Marshal(map[string]string{"error": err.Error()})

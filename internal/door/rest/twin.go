@@ -12,6 +12,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/models"
 	"github.com/twofold-iot/twofold/internal/telemetry"
+	"github.com/twofold-iot/twofold/internal/wot"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -84,6 +85,9 @@ func (d *door) getTwin(w http.ResponseWriter, r *http.Request) error {
 	key, err := keyOf(r)
 	if err != nil {
 		return err
+	}
+	if d.opts.Twins != nil && strings.Contains(r.Header.Get("Accept"), wot.MediaType) {
+		return d.getDescription(w, r, key)
 	}
 	p := d.params(r)
 	if p.text("at") != "" || p.text("version") != "" {

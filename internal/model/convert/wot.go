@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/twofold-iot/twofold/internal/wot"
 )
 
 // WoT Thing Models, and Thing Descriptions as well.
@@ -22,14 +24,6 @@ type thingModel struct {
 		Rel  string `json:"rel"`
 		HRef string `json:"href"`
 	} `json:"links"`
-}
-
-// forSchema are the terms of a data schema of WoT that JSON Schema has too.
-var forSchema = map[string]bool{
-	"type": true, "title": true, "description": true, "const": true, "enum": true, "oneOf": true, "format": true, "unit": true, "default": true,
-	"minimum": true, "maximum": true, "exclusiveMinimum": true, "exclusiveMaximum": true, "multipleOf": true,
-	"minLength": true, "maxLength": true, "pattern": true, "contentEncoding": true, "contentMediaType": true,
-	"items": true, "minItems": true, "maxItems": true, "properties": true, "required": true,
 }
 
 func (c *converter) thingModel(source []byte, _ Options) error {
@@ -105,7 +99,7 @@ func (c *converter) dataSchema(at string, raw json.RawMessage) (yaml.MapSlice, e
 	}
 	out := yaml.MapSlice{}
 	for _, m := range list {
-		if !forSchema[m.name] {
+		if !wot.IsTerm(m.name) {
 			switch m.name {
 			case "forms", "readOnly", "writeOnly", "observable", "titles", "descriptions", "@type", "uriVariables", "tm:ref":
 				if m.name == "tm:ref" {
