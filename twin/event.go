@@ -38,6 +38,13 @@ const (
 	EventGroup        EventKind = 14 // the twin has come to meet the condition of a live group, or does no more; Correlation names the group
 )
 
+// The types of events of kind managed.
+const (
+	ManagedCreated = "created"
+	ManagedChanged = "changed"
+	ManagedDeleted = "deleted"
+)
+
 // ModelLog names the log in which the versions of a model are told. It is no name that a
 // thing can have.
 func ModelLog(model string) ThingName { return ThingName(modelLog + model) }

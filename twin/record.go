@@ -28,6 +28,7 @@ const (
 	RecordLiveGroup   RecordKind = 27 // live group, by name, see docs/format/group.md
 	RecordMember      RecordKind = 28 // that a twin is a member of one, by group, a slash and thing
 	RecordAction      RecordKind = 29 // how far the feed has been read for what behaviours ask for
+	RecordThingType   RecordKind = 30 // thing type of the AWS registry, by name, see docs/format/thing-type.md
 	RecordModel       RecordKind = 25 // version of a model, by name and number, see docs/format/model.md
 )
 

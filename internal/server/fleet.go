@@ -172,6 +172,15 @@ type registry struct {
 	server *Server
 }
 
+// Models returns the models in force, with the time since when.
+func (r registry) Models() map[string]twin.Time {
+	all := map[string]twin.Time{}
+	for _, v := range r.server.models.List() {
+		all[v.Name] = v.Time
+	}
+	return all
+}
+
 // Exists reports whether there is such a twin.
 func (r registry) Exists(ctx context.Context, thing twin.ThingName) (bool, error) {
 	if !r.Attributes(thing).Empty() {

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
-  CreateThingCommand, DescribeIndexCommand, DescribeThingCommand, GetBucketsAggregationCommand, GetCardinalityCommand, GetPercentilesCommand,
-  GetStatisticsCommand, InvalidAggregationException, InvalidQueryException, InvalidRequestException, IoTClient, ListIndicesCommand, ListThingsCommand,
-  ResourceAlreadyExistsException, ResourceNotFoundException, SearchIndexCommand, UpdateThingCommand,
+  CreateThingCommand, CreateThingTypeCommand, DeleteThingCommand, DeleteThingTypeCommand, DeprecateThingTypeCommand, DescribeIndexCommand, DescribeThingCommand, DescribeThingTypeCommand, GetBucketsAggregationCommand, GetCardinalityCommand, GetPercentilesCommand,
+  GetStatisticsCommand, InvalidAggregationException, InvalidQueryException, InvalidRequestException, IoTClient, ListIndicesCommand, ListThingsCommand, ListThingTypesCommand,
+  ResourceAlreadyExistsException, ResourceNotFoundException, SearchIndexCommand, UpdateThingCommand, UpdateThingTypeCommand,
 } from '@aws-sdk/client-iot';
 import { IoTDataPlaneClient, UpdateThingShadowCommand } from '@aws-sdk/client-iot-data-plane';
 import { Server } from '../lib/server.js';
@@ -101,4 +101,36 @@ test('what cannot be answered is refused', async () => {
   await refused(new GetStatisticsCommand({ queryString: '*', aggregationField: 'nonsense' }), InvalidAggregationException);
   await refused(new GetPercentilesCommand({ queryString: '*', aggregationField: 'shadow.reported.temp', percents: [200] }), InvalidAggregationException);
   await refused(new DescribeIndexCommand({ indexName: 'none' }), ResourceNotFoundException);
+});
+
+test('thing types: create, describe, list, update, deprecate, delete', async () => {
+  const type = { thingTypeName: 'valve', thingTypeProperties: { thingTypeDescription: 'a valve', searchableAttributes: ['site'] } };
+  const made = await iot.send(new CreateThingTypeCommand(type));
+  assert.deepEqual([made.thingTypeName, made.thingTypeArn], ['valve', 'arn:aws:iot:eu-central-1:000000000000:thingtype/valve']);
+  await iot.send(new CreateThingTypeCommand(type));
+  await refused(new CreateThingTypeCommand({ thingTypeName: 'valve' }), ResourceAlreadyExistsException);
+  await refused(new DescribeThingTypeCommand({ thingTypeName: 'none' }), ResourceNotFoundException);
+  await iot.send(new UpdateThingTypeCommand({ thingTypeName: 'valve', thingTypeProperties: { thingTypeDescription: 'a ball valve' } }));
+  const put = await fetch(`${server.http}/api/v1/models/boiler`, { method: 'PUT', headers: { 'Content-Type': 'application/yaml' }, body: 'name: boiler\ncomputed: {x: reported.a + 1}\n' });
+  assert.ok(put.ok, await put.text());
+  const one = await iot.send(new DescribeThingTypeCommand({ thingTypeName: 'valve' }));
+  assert.deepEqual(one.thingTypeProperties, { thingTypeDescription: 'a ball valve', searchableAttributes: ['site'] });
+  assert.equal(one.thingTypeMetadata.deprecated, false);
+  assert.ok(Math.abs(one.thingTypeMetadata.creationDate - Date.now()) < 60_000);
+  const first = await iot.send(new ListThingTypesCommand({ maxResults: 1 }));
+  const rest = await iot.send(new ListThingTypesCommand({ nextToken: first.nextToken }));
+  assert.deepEqual([...first.thingTypes, ...rest.thingTypes].map((t) => t.thingTypeName), ['boiler', 'valve']);
+  await iot.send(new CreateThingCommand({ thingName: 'valve-1', thingTypeName: 'valve' }));
+  await update('valve-1', { reported: { open: true } });
+  await refused(new DeleteThingTypeCommand({ thingTypeName: 'valve' }), InvalidRequestException);
+  await iot.send(new DeprecateThingTypeCommand({ thingTypeName: 'valve' }));
+  await refused(new CreateThingCommand({ thingName: 'valve-2', thingTypeName: 'valve' }), InvalidRequestException);
+  await refused(new DeleteThingTypeCommand({ thingTypeName: 'valve' }), InvalidRequestException); // a thing has it
+  await iot.send(new DeleteThingCommand({ thingName: 'valve-1' }));
+  await iot.send(new DeleteThingCommand({ thingName: 'valve-1' })); // again is no error
+  await refused(new DescribeThingCommand({ thingName: 'valve-1' }), ResourceNotFoundException);
+  await refused(new DeleteThingTypeCommand({ thingTypeName: 'boiler' }), InvalidRequestException);
+  assert.deepEqual(await found('thingName:valve-1'), []);
+  await iot.send(new DeleteThingTypeCommand({ thingTypeName: 'valve' }));
+  await refused(new DescribeThingTypeCommand({ thingTypeName: 'valve' }), ResourceNotFoundException);
 });

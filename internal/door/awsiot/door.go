@@ -79,6 +79,7 @@ type Door struct {
 	jobs     JobService // nil: there are none
 	fleet    Fleet      // nil: there is no index
 	registry Registry
+	typing   sync.Mutex                                  // held while a thing type is changed
 	expand   func(*http.Request, *twin.JobRequest) error // see ConnectJobs
 
 	gets *getPool

@@ -26,6 +26,7 @@ const (
 	routeJobs
 	routeIndex
 	routeThings
+	routeThingTypes
 )
 
 // findRoute picks the route of an escaped path and returns its variable part, still
@@ -52,6 +53,9 @@ func findRoute(escapedPath string) (r route, arg string) {
 	}
 	if escapedPath == "/things" {
 		return routeThings, ""
+	}
+	if escapedPath == "/thing-types" || strings.HasPrefix(escapedPath, "/thing-types/") {
+		return routeThingTypes, ""
 	}
 	if thing, ok := strings.CutPrefix(escapedPath, "/api/things/shadow/ListNamedShadowsForThing/"); ok && !strings.Contains(thing, "/") {
 		return routeListShadows, thing
@@ -107,7 +111,7 @@ func (x *exchange) serve() {
 		x.fault(Status{http.StatusNotFound, "UnknownOperationException"}, "There are no jobs here")
 		return
 	}
-	if (rt == routeIndex || rt == routeThings) && x.door.fleet == nil {
+	if (rt >= routeIndex) && x.door.fleet == nil {
 		x.fault(Status{http.StatusNotFound, "UnknownOperationException"}, "There is no index here")
 		return
 	}
@@ -143,6 +147,8 @@ func (x *exchange) serve() {
 		x.index()
 	case routeThings:
 		x.things()
+	case routeThingTypes:
+		x.thingTypes()
 	case routeNone:
 	}
 }
@@ -154,7 +160,7 @@ func methods(rt route) []string {
 		return []string{http.MethodGet, http.MethodPost, http.MethodDelete}
 	case routePublish:
 		return []string{http.MethodPost}
-	case routeListShadows, routeRetained, routeListRetained, routeJobs, routeIndex, routeThings, routeNone:
+	case routeListShadows, routeRetained, routeListRetained, routeJobs, routeIndex, routeThings, routeThingTypes, routeNone:
 	}
 	return []string{http.MethodGet}
 }

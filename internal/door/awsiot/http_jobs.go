@@ -328,8 +328,8 @@ func (x *exchange) failJob(err error) {
 	}{twin.ErrorMessage(err), state, x.id})
 }
 
-// jobBodyOf reads the body of the control plane into v. Members that are not known are
-// refused: one that is overlooked would make another job than was asked for.
+// jobBodyOf reads the body of the control plane into v. As on AWS, members that are not known
+// are passed over.
 func (x *exchange) jobBodyOf(v any) error {
 	body, err := x.readBody(jobCreateBytesMax)
 	if err != nil || len(body) == 0 {

@@ -21,7 +21,9 @@ type Registry interface {
 	Attributes(thing twin.ThingName) *twin.Attributes
 	// Exists reports whether there is such a twin.
 	Exists(ctx context.Context, thing twin.ThingName) (bool, error)
-	Now() twin.Time
+	// DeleteTwin deletes all shadows of a thing and its attributes; the past stays.
+	DeleteTwin(ctx context.Context, thing twin.ThingName, o twin.Origin) error
+	ThingTypes
 }
 
 // thingPayload is the body of CreateThing and UpdateThing. A thing type is a model here,
@@ -71,9 +73,11 @@ func (x *exchange) things() {
 	case name != "" && x.r.Method == http.MethodGet:
 		x.describeThing(thing)
 	case name != "" && x.r.Method == http.MethodPost:
-		x.manageThing(thing, "created")
+		x.manageThing(thing, twin.ManagedCreated)
 	case name != "" && x.r.Method == http.MethodPatch:
-		x.manageThing(thing, "changed")
+		x.manageThing(thing, twin.ManagedChanged)
+	case name != "" && x.r.Method == http.MethodDelete:
+		x.deleteThing(thing)
 	default:
 		x.fault(Status{http.StatusMethodNotAllowed, "MethodNotAllowedException"}, "Method "+x.r.Method+" is not allowed here")
 	}
@@ -108,7 +112,7 @@ func (x *exchange) manageThing(thing twin.ThingName, act string) {
 		x.failIndex("InvalidRequestException", "expectedVersion and billingGroupName are not known here")
 		return
 	}
-	if act == "changed" {
+	if act == twin.ManagedChanged {
 		if ok, err := x.door.registry.Exists(x.r.Context(), thing); err != nil || !ok {
 			if err != nil {
 				x.fail(err)
@@ -117,6 +121,10 @@ func (x *exchange) manageThing(thing twin.ThingName, act string) {
 			x.noThing(thing)
 			return
 		}
+	}
+	if x.deprecated(p.ThingTypeName) {
+		x.failIndex("InvalidRequestException", "Thing type "+p.ThingTypeName+" is deprecated: no more things can have it")
+		return
 	}
 	said := map[string]any{}
 	if p.ThingTypeName != "" || p.RemoveThingType {
@@ -134,7 +142,7 @@ func (x *exchange) manageThing(thing twin.ThingName, act string) {
 	err = x.door.registry.Append(twin.Entry{
 		Event: twin.Event{Thing: thing, Kind: twin.EventManaged, Type: act, Data: data, Origin: x.origin()},
 		Attributes: func(have *twin.Attributes) (twin.Attributes, error) {
-			return p.apply(thing, have, act == "created", x.door.registry.Now())
+			return p.apply(thing, have, act == twin.ManagedCreated, x.door.registry.Now())
 		},
 	}, func(r twin.EntryResult) { done <- r })
 	if err == nil {
@@ -145,11 +153,29 @@ func (x *exchange) manageThing(thing twin.ThingName, act string) {
 		x.fault(Status{http.StatusConflict, "ResourceAlreadyExistsException"}, twin.ErrorMessage(err))
 	case err != nil:
 		x.fault(Status{StatusOf(twin.Kind(err)).Code, "InvalidRequestException"}, twin.ErrorMessage(err))
-	case act == "created":
+	case act == twin.ManagedCreated:
 		x.replyJSON(http.StatusOK, map[string]any{"thingName": thing, "thingArn": x.arn("thing/" + string(thing)), "thingId": thing})
 	default:
 		x.replyJSON(http.StatusOK, struct{}{})
 	}
+}
+
+// deleteThing deletes a twin. As on AWS it is no error if there is none. There the shadows
+// stay; here a twin that has a shadow would still be one.
+func (x *exchange) deleteThing(thing twin.ThingName) {
+	if x.query.Get("expectedVersion") != "" {
+		x.failIndex("InvalidRequestException", "expectedVersion is not known here")
+		return
+	}
+	ok, err := x.door.registry.Exists(x.r.Context(), thing)
+	if err == nil && ok {
+		err = x.door.registry.DeleteTwin(x.r.Context(), thing, x.origin())
+	}
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.replyJSON(http.StatusOK, struct{}{})
 }
 
 // apply returns what is kept of a thing after a request. As on AWS, a thing may be created

@@ -118,7 +118,7 @@ func (d *door) actTags(r *http.Request, tags json.RawMessage) (func(context.Cont
 	}
 	return func(ctx context.Context, thing twin.ThingName) error {
 		return d.append(ctx, twin.Entry{
-			Event:      twin.Event{Thing: thing, Kind: twin.EventManaged, Type: managedChanged, Data: bytes.TrimSpace(data), Origin: origin(r)},
+			Event:      twin.Event{Thing: thing, Kind: twin.EventManaged, Type: twin.ManagedChanged, Data: bytes.TrimSpace(data), Origin: origin(r)},
 			IfExists:   true,
 			Attributes: patch.apply,
 		}).Err

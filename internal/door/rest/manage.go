@@ -31,13 +31,6 @@ type newTwin struct {
 	Tags     map[string]string `json:"tags,omitempty"`
 }
 
-// The types of administrative events.
-const (
-	managedCreated = "created"
-	managedChanged = "changed"
-	managedDeleted = "deleted"
-)
-
 // createTwin makes a twin before its device says anything, or takes over one that only
 // its device made. A second create is a conflict.
 func (d *door) createTwin(w http.ResponseWriter, r *http.Request) error {
@@ -57,7 +50,7 @@ func (d *door) createTwin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	res := d.append(r.Context(), twin.Entry{
-		Event: twin.Event{Thing: n.DeviceID, Kind: twin.EventManaged, Type: managedCreated, Data: data, Origin: origin(r)},
+		Event: twin.Event{Thing: n.DeviceID, Kind: twin.EventManaged, Type: twin.ManagedCreated, Data: data, Origin: origin(r)},
 		Attributes: func(have *twin.Attributes) (twin.Attributes, error) {
 			if have.Created != 0 {
 				return twin.Attributes{}, twin.NewError(twin.KindConflict, fmt.Sprintf("%s was created before, at %s; PATCH changes it", n.DeviceID, timeText(have.Created)))
@@ -161,7 +154,7 @@ func (d *door) patchTwin(w http.ResponseWriter, r *http.Request) error {
 	var next twin.Attributes
 	res := d.append(r.Context(), twin.Entry{
 		Event: twin.Event{
-			Thing: key.Thing, Kind: twin.EventManaged, Type: managedChanged, Data: bytes.TrimSpace(data), Origin: origin(r),
+			Thing: key.Thing, Kind: twin.EventManaged, Type: twin.ManagedChanged, Data: bytes.TrimSpace(data), Origin: origin(r),
 		},
 		IfExists: true,
 		Attributes: func(have *twin.Attributes) (a twin.Attributes, err error) {
@@ -217,8 +210,7 @@ func (d *door) exists(r *http.Request, thing twin.ThingName) (bool, error) {
 }
 
 // deleteTwin deletes a shadow; or with whole=true all shadows of the thing, its model
-// and its tags. The shadows go one by one, each with its event: if that is interrupted,
-// the same request goes on. History and event log stay until they expire.
+// and its tags. If that is interrupted, the same request goes on. History and event log stay until they expire.
 func (d *door) deleteTwin(w http.ResponseWriter, r *http.Request) error {
 	p := d.params(r)
 	whole := p.choice("whole", "false", "true") == "true"
@@ -243,48 +235,10 @@ func (d *door) deleteTwin(w http.ResponseWriter, r *http.Request) error {
 	if exists, err := d.exists(r, key.Thing); err != nil || !exists {
 		return orNoTwin(err, key.Thing)
 	}
-	if err := d.deleteShadows(r, key.Thing); err != nil {
+	if err := d.opts.Twins.DeleteTwin(r.Context(), key.Thing, origin(r)); err != nil {
 		return err
-	}
-	res := d.append(r.Context(), twin.Entry{
-		Event: twin.Event{Thing: key.Thing, Kind: twin.EventManaged, Type: managedDeleted, Origin: origin(r)},
-		Attributes: func(*twin.Attributes) (twin.Attributes, error) {
-			return twin.Attributes{}, nil
-		},
-	})
-	if res.Err != nil {
-		return res.Err
 	}
 	return writeJSON(w, changed{DeviceID: key.Thing, Deleted: true})
-}
-
-// deleteShadows deletes the classic shadow and all named ones.
-func (d *door) deleteShadows(r *http.Request, thing twin.ThingName) error {
-	remove := func(key twin.ShadowKey) error {
-		res := d.submit(r.Context(), twin.Update{Key: key, Delete: true, Request: &twin.Request{}, Origin: origin(r)})
-		if twin.Kind(res.Err) == twin.KindNotFound {
-			return nil // another request was faster
-		}
-		return res.Err
-	}
-	if err := remove(twin.ShadowKey{Thing: thing}); err != nil {
-		return err
-	}
-	for after := twin.ShadowName(""); ; {
-		names, err := d.engine.ShadowNames(r.Context(), thing, after, pageDefault)
-		if err != nil {
-			return fmt.Errorf("list shadows of %s: %w", thing, err)
-		}
-		for _, name := range names {
-			if err := remove(twin.ShadowKey{Thing: thing, Shadow: name}); err != nil {
-				return err
-			}
-			after = name
-		}
-		if len(names) < pageDefault {
-			return nil
-		}
-	}
 }
 
 // batchMax is the most twins of one batch read.

@@ -30,6 +30,8 @@ type Twins interface {
 	// Managed lists things that have attributes, by name, greater than after; of one model
 	// if that is not empty.
 	Managed(ctx context.Context, model string, after twin.ThingName, limit int) ([]twin.ThingName, error)
+	// DeleteTwin deletes all shadows of a thing and its attributes; the past stays.
+	DeleteTwin(ctx context.Context, thing twin.ThingName, o twin.Origin) error
 }
 
 // Options tune the door; the zero value works.
