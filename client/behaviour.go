@@ -3,15 +3,17 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"net/url"
 	"time"
 
 	"github.com/twofold-iot/twofold/twin"
 )
 
-// Behaviour is what a model says that a twin does, beside what it did. Lengths are in seconds.
+// Behaviour is what a model says that a twin does, beside what it did, and what its past says by
+// itself. Lengths are in seconds.
 type Behaviour struct {
 	DeviceID     twin.ThingName
-	Model        string
+	Model        string // empty: none that is in force has a behaviour, and Declared and Observed are empty
 	ModelVersion uint32
 	State        string // empty: not known
 	Since        time.Time
@@ -28,26 +30,45 @@ type Behaviour struct {
 		}
 	}
 	Observed struct {
-		From, To time.Time
-		Complete bool
-		States   []struct {
-			State                string
-			Entered, Left        int
-			Median, P95, Longest float64
-		}
-		Transitions []struct {
-			From, To string
-			Count    int
-			Illegal  int
-			Share    float64
-		}
+		From, To                 time.Time
+		Complete                 bool
+		States                   []StateFigures
+		Transitions              []TransitionFigures
 		Illegal, Early, Overruns int
+	}
+	Learned struct {
+		From, To   time.Time
+		Complete   bool // false: of the newest events, or some attributes
+		Attributes []struct {
+			Of, State   string // such as reported.mode, and its last state
+			States      []StateFigures
+			Transitions []TransitionFigures
+		}
 	}
 	Raw json.RawMessage `json:"-"`
 }
 
-// Behaviour reads the behaviour of a twin in the last 30 days.
-func (c *Client) Behaviour(ctx context.Context, thing twin.ThingName) (*Behaviour, error) {
+// StateFigures is how often a state was entered and left, and how long it lasted.
+type StateFigures struct {
+	State                string
+	Entered, Left        int
+	Median, P95, Longest float64
+	Share                float64 // of the time; 0 if it is not known
+}
+
+// TransitionFigures is how often one state followed another.
+type TransitionFigures struct {
+	From, To string
+	Count    int
+	Illegal  int     // of these, as the model was when it happened
+	Share    float64 // of all that left From
+}
+
+// Behaviour reads the behaviour of a twin between two times; zero: in the last 30 days.
+func (c *Client) Behaviour(ctx context.Context, thing twin.ThingName, from, to time.Time) (*Behaviour, error) {
+	v := url.Values{}
+	setTime(v, "from", from)
+	setTime(v, "to", to)
 	b := &Behaviour{}
-	return b, c.getRaw(ctx, twinPath(thing, "/behaviour", ""), b, &b.Raw)
+	return b, c.getRaw(ctx, twinPath(thing, "/behaviour", "")+"?"+v.Encode(), b, &b.Raw)
 }

@@ -12,11 +12,14 @@ import (
 )
 
 func newBehaviour() *cobra.Command {
-	r := &remote{}
+	r, w := &remote{}, &window{}
 	cmd := &cobra.Command{
 		Use:   "behaviour THING",
 		Short: "Show the state of a thing, what its model says that it does, and what it did in the last 30 days",
-		Args:  args(cobra.ExactArgs(1)),
+		Long: "Show the state of a thing and what its model says that it does, beside what it did in the last 30 days; and of texts\n" +
+			"and truth values that have changed in that time how they follow each other and how long they last, with or\n" +
+			"without a model.",
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			thing, err := r.thing(a[0])
 			if err != nil {
@@ -26,7 +29,11 @@ func newBehaviour() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b, err := c.Behaviour(cmd.Context(), thing)
+			from, to, err := w.times()
+			if err != nil {
+				return err
+			}
+			b, err := c.Behaviour(cmd.Context(), thing, from, to)
 			if err != nil {
 				return explain(err)
 			}
@@ -34,10 +41,17 @@ func newBehaviour() *cobra.Command {
 				_, err := cmd.OutOrStdout().Write(b.Raw)
 				return err
 			}
-			return writeBehaviour(cmd.OutOrStdout(), b)
+			if b.Model != "" {
+				if err := writeBehaviour(cmd.OutOrStdout(), b); err != nil {
+					return err
+				}
+			}
+			return writeLearned(cmd.OutOrStdout(), b)
 		},
 	}
 	cmd.ValidArgsFunction = r.completeThing
+	cmd.Flags().StringVar(&w.from, "from", "", "from this `time` on; "+whenHelp)
+	cmd.Flags().StringVar(&w.to, "to", "", "before this `time`")
 	r.addServer(cmd)
 	r.addOutput(cmd, "text", "json")
 	return cmd
@@ -85,6 +99,46 @@ func writeBehaviour(w io.Writer, b *client.Behaviour) error {
 	if b.Observed.Early+b.Observed.Overruns > 0 {
 		_, err := fmt.Fprintf(w, "  left too early: %s; lasted too long: %s\n", often(b.Observed.Early), often(b.Observed.Overruns))
 		return err
+	}
+	return nil
+}
+
+// writeLearned shows what the past says by itself.
+func writeLearned(w io.Writer, b *client.Behaviour) error {
+	if b.Model == "" {
+		if _, err := fmt.Fprintf(w, "%s  no behaviour is declared: the thing has no model that is in force and has one\n", b.DeviceID); err != nil {
+			return err
+		}
+	}
+	for i := range b.Learned.Attributes {
+		a := &b.Learned.Attributes[i]
+		state := ""
+		if a.State != "" {
+			state = ", now " + safe(a.State)
+		}
+		if _, err := fmt.Fprintf(w, "learned of %s%s\n", safe(a.Of), state); err != nil {
+			return err
+		}
+		var rows [][]string
+		for _, s := range a.States {
+			var to []string
+			for _, t := range a.Transitions {
+				if t.From == s.State {
+					to = append(to, fmt.Sprintf("%s %.0f %%", safe(t.To), 100*t.Share))
+				}
+			}
+			cells := []string{"  " + safe(s.State), strings.Join(to, ", "), fmt.Sprintf("%.1f %%", 100*s.Share), fmt.Sprint(s.Entered), notSet, notSet, notSet}
+			if to == nil {
+				cells[1] = notSet
+			}
+			if s.Longest > 0 {
+				cells[4], cells[5], cells[6] = lasted(s.Median), lasted(s.P95), lasted(s.Longest)
+			}
+			rows = append(rows, cells)
+		}
+		if err := writeCells(w, []string{"  state", "goes to", "of the time", "entered", "lasted (median)", "95 %", "longest"}, rows); err != nil {
+			return err
+		}
 	}
 	return nil
 }

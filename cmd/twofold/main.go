@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	_ "time/tzdata" // names of time zones, also where the system has none
 )
 
 func main() { os.Exit(run()) }

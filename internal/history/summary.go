@@ -85,31 +85,13 @@ func (r *Reader) Summary(ctx context.Context, key twin.ShadowKey, w Window) (Sum
 
 // window fills in states and averages.
 func (r *Reader) window(ctx context.Context, key twin.ShadowKey, limit int, s *Summary) error {
-	states, err := newest(ctx, r, key, position{time: s.To - 1}, s.From, SummaryEventsMax+1, ofState)
+	l, states, cut, err := r.held(ctx, key, s.From, s.To, SummaryEventsMax)
 	if err != nil {
 		return err
 	}
-	cut := len(states) > SummaryEventsMax
-	states = states[:min(len(states), SummaryEventsMax)]
-	if err := r.fill(ctx, states, true); err != nil {
-		return err
-	}
-	// Averages are over effective time, beginning with what was in force.
-	moments := make([]moment, 0, len(states)+1)
-	for i := len(states) - 1; i >= 0; i-- {
-		moments = append(moments, moment{when(&states[i].Event), &states[i].Event, states[i].Shadow})
-	}
 	if cut {
-		s.AveragesFrom = moments[0].time
-	} else {
-		start, ev, err := r.ofTime(ctx, key, s.From)
-		if err != nil {
-			return err
-		}
-		moments = slices.Insert(moments, 0, moment{s.From, ev, start})
+		s.AveragesFrom = l.moments[0].time
 	}
-	l := line{moments: moments, until: s.To}
-	l.sort()
 	if s.Averages, err = averages(l.moments, s.AveragesFrom, s.To); err != nil {
 		return err
 	}

@@ -1,15 +1,13 @@
 package models
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/model"
+	"github.com/twofold-iot/twofold/internal/profile"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -26,26 +24,10 @@ type Behaviour struct {
 type Observed struct {
 	From, To    twin.Time
 	Complete    bool // false: only the newest eventsMax events were looked at
-	States      []ObservedState
-	Transitions []ObservedTransition
+	States      []profile.State
+	Transitions []profile.Transition
 	Overruns    int
 	Early       int
-}
-
-// ObservedState is how long a state lasted. Lengths are in milliseconds, of the times that it
-// was left in the window.
-type ObservedState struct {
-	Name               string
-	Entered, Left      int
-	Median, P95, Worst twin.Time
-}
-
-// ObservedTransition is how often one state followed another.
-type ObservedTransition struct {
-	From, To string
-	Count    int
-	Illegal  int     // of these, as the model was when it happened
-	Share    float64 // of all that left From
 }
 
 const (
@@ -72,16 +54,9 @@ func (v *Viewer) State(thing twin.ThingName) model.StateMemory {
 	return v.Registry.engine.Memory(thing).State()
 }
 
-// moves are what is counted of a twin's events.
-type moves struct {
-	counts  map[[2]string]*ObservedTransition
-	dwells  map[string][]twin.Time
-	entered map[string]int
-}
-
 func (v *Viewer) observe(ctx context.Context, thing twin.ThingName, from, to twin.Time) (o Observed, err error) {
 	o = Observed{From: from, To: to, Complete: true}
-	m := moves{counts: map[[2]string]*ObservedTransition{}, dwells: map[string][]twin.Time{}, entered: map[string]int{}}
+	var m profile.Moves
 	q := history.LogQuery{Thing: thing, Newest: true, Limit: eventPage, Filter: history.Filter{Kinds: []twin.EventKind{twin.EventBehaviour}, From: from, To: to}}
 	for n := 0; ; {
 		page, err := v.History.Log(ctx, q)
@@ -89,7 +64,7 @@ func (v *Viewer) observe(ctx context.Context, thing twin.ThingName, from, to twi
 			return o, fmt.Errorf("read the events of %s: %w", thing, err)
 		}
 		for i := range page.Events {
-			m.add(&o, &page.Events[i])
+			o.add(&m, &page.Events[i])
 		}
 		n += len(page.Events)
 		if q.Cursor = page.Next; q.Cursor == "" {
@@ -100,11 +75,12 @@ func (v *Viewer) observe(ctx context.Context, thing twin.ThingName, from, to twi
 			break
 		}
 	}
-	m.finish(&o)
+	o.States, o.Transitions = m.States(), m.Transitions()
 	return o, nil
 }
 
-func (m *moves) add(o *Observed, ev *twin.Event) {
+// add counts an event.
+func (o *Observed) add(m *profile.Moves, ev *twin.Event) {
 	switch ev.Type {
 	case model.BehaviourOverrun:
 		o.Overruns++
@@ -123,40 +99,8 @@ func (m *moves) add(o *Observed, ev *twin.Event) {
 	if json.Unmarshal(ev.Data, &d) != nil || d.State == "" {
 		return
 	}
-	m.entered[d.State]++
-	if d.From == "" {
-		return
+	m.Enter(d.State)
+	if d.From != "" {
+		m.Move(d.From, d.State, ev.Time-d.Since, ev.Type == model.BehaviourIllegal)
 	}
-	way := [2]string{d.From, d.State}
-	t := m.counts[way]
-	if t == nil {
-		t = &ObservedTransition{From: d.From, To: d.State}
-		m.counts[way] = t
-	}
-	t.Count++
-	if ev.Type == model.BehaviourIllegal {
-		t.Illegal++
-	}
-	m.dwells[d.From] = append(m.dwells[d.From], ev.Time-d.Since)
-}
-
-func (m *moves) finish(o *Observed) {
-	for name := range m.dwells { // also what was entered before the window
-		m.entered[name] += 0
-	}
-	for _, name := range slices.Sorted(maps.Keys(m.entered)) {
-		s := ObservedState{Name: name, Entered: m.entered[name], Left: len(m.dwells[name])}
-		if all := m.dwells[name]; len(all) > 0 {
-			slices.Sort(all)
-			s.Median, s.P95, s.Worst = all[(len(all)-1)/2], all[(len(all)-1)*95/100], all[len(all)-1]
-		}
-		o.States = append(o.States, s)
-	}
-	for _, t := range m.counts {
-		t.Share = float64(t.Count) / float64(len(m.dwells[t.From]))
-		o.Transitions = append(o.Transitions, *t)
-	}
-	slices.SortFunc(o.Transitions, func(a, b ObservedTransition) int {
-		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(b.Count, a.Count), cmp.Compare(a.To, b.To))
-	})
 }

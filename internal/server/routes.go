@@ -8,6 +8,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/door/rest"
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/models"
+	"github.com/twofold-iot/twofold/internal/profile"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -45,6 +46,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Groups:     s.live,
 		Computed:   viewer,
 		Behaviours: viewer,
+		Learner:    &profile.Learner{History: past, Samples: s.telemetry.Reader()},
 		Samples:    s.telemetry.Reader(),
 		Telemetry:  s.heard, LastSeen: s.lastSeen, TelemetryRules: telemetryRules(&s.config.Telemetry), Admit: s.models.AdmitRows,
 	})

@@ -1,6 +1,7 @@
 package rest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,73 @@ func TestBehaviour(t *testing.T) {
 		}
 	}
 	w.ok(t, "DELETE", "/api/v1/models/pump", "")
-	if res := w.call("GET", "/api/v1/twins/pump-1/behaviour", ""); res.Code != 404 || !strings.Contains(res.Body.String(), "not in force") {
+	if res := w.call("GET", "/api/v1/twins/pump-1/behaviour", ""); res.Code != 200 || strings.Contains(res.Body.String(), "declared") || !strings.Contains(res.Body.String(), `"of":"reported.mode"`) {
 		t.Errorf("%d %s", res.Code, res.Body)
+	}
+}
+
+// What a thing does by itself is learned with and without a model, from its shadow and its
+// telemetry.
+func TestLearned(t *testing.T) {
+	w := newWorld(t)
+	for _, mode := range []string{"idle", "running", "idle", "running", "fault", "idle"} {
+		w.ok(t, "PATCH", "/api/v1/twins/press-1/reported", `{"mode":"`+mode+`","temperature":`+map[string]string{"idle": "20", "running": "60", "fault": "90"}[mode]+`,"serial":"X1"}`)
+		w.pass(30 * time.Minute)
+	}
+	var doc struct {
+		Model   string
+		Learned struct {
+			Complete   bool
+			Attributes []struct {
+				Of, State string
+				States    []struct {
+					State         string
+					Share, Median float64
+					Entered       int
+				}
+				Transitions []struct {
+					From, To string
+					Count    int
+					Share    float64
+				}
+			}
+		}
+	}
+	w.read(t, "/api/v1/twins/press-1/behaviour", &doc)
+	l := doc.Learned
+	if doc.Model != "" || !l.Complete || len(l.Attributes) != 1 || l.Attributes[0].Of != "reported.mode" || l.Attributes[0].State != "idle" {
+		t.Fatalf("%+v", doc)
+	}
+	a := l.Attributes[0]
+	if got := fmt.Sprintf("%+v %+v", a.States, a.Transitions); got != "[{State:fault Share:0.166667 Median:1800 Entered:1} {State:idle Share:0.5 Median:1800 Entered:3} {State:running Share:0.333333 Median:1800 Entered:2}] "+
+		"[{From:fault To:idle Count:1 Share:1} {From:idle To:running Count:2 Share:1} {From:running To:fault Count:1 Share:0.5} {From:running To:idle Count:1 Share:0.5}]" {
+		t.Error(got)
+	}
+	var p struct {
+		Zone     string
+		Complete bool
+		Profiles []struct {
+			Of    string
+			Weeks []int
+			Mean  []*float64
+		}
+	}
+	// The clock of the test begins on a Sunday at noon.
+	w.read(t, "/api/v1/twins/press-1/profile?zone=Europe/Berlin&of=reported.temperature", &p)
+	if len(p.Profiles) != 1 || p.Profiles[0].Of != "reported.temperature" || len(p.Profiles[0].Mean) != 168 {
+		t.Fatalf("%+v", p)
+	}
+	for hour, want := range map[int]float64{6*24 + 13: 40, 6*24 + 14: 40, 6*24 + 15: 55} {
+		if got := p.Profiles[0].Mean[hour]; got == nil || *got != want || p.Profiles[0].Weeks[hour] != 1 {
+			t.Errorf("hour %d: %v, not %g", hour, got, want)
+		}
+	}
+	if p.Profiles[0].Mean[0] != nil {
+		t.Error("Monday has a mean")
+	}
+	for path, status := range map[string]int{"profile?zone=Mars": 400, "profile?from=2020-01-01T00:00:00Z": 400, "profile?of=reported.none": 200} {
+		if got := w.call("GET", "/api/v1/twins/press-1/"+path, ""); got.Code != status {
+			t.Errorf("%s: %d %s", path, got.Code, got.Body)
+		}
 	}
 }

@@ -237,6 +237,8 @@ func parameters() map[string]about {
 		"modelVersion":      {"number of a version of the model; without it the one in force", number},
 		"attribute":         {"name of a computed attribute of the model", text},
 		"revise":            {"true: compute it anew by the model in force, and mark what differs from what was recorded", boolean},
+		"of":                {"only these numbers, such as reported.temperature or telemetry.flow; may be repeated or hold several with commas", text},
+		"zone":              {"time zone of the hours, such as Europe/Berlin; UTC", text},
 		"every":             {"the distance of the points of an attribute that is over time or reads telemetry, such as 5m; a 200th of the window", text},
 		"dryRun":            {"true: say what would change, and change nothing", boolean},
 		"where":             {"condition that twins must meet, such as reported.temperature > 80 && tags.site == \"hh1\"; without it all", text},

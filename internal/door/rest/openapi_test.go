@@ -282,6 +282,7 @@ func TestOpenAPI_everyRoute(t *testing.T) {
 		{"GET", "/api/v1/twins/pump-7/alarms", ""},
 		{"PUT", "/api/v1/models/pump", pumpModel + warmAlarm + pumpStates},
 		{"GET", "/api/v1/twins/pump-7/behaviour", ""},
+		{"GET", "/api/v1/twins/pump-7/profile?zone=Europe/Berlin", ""},
 		{"POST", "/api/v1/models/pump/preview", ""},
 		{"GET", "/api/v1/twins/pump-7/computed/history?attribute=fahrenheit&revise=true", ""},
 		{"POST", "/api/v1/twins/pump-7/alarms/warm/acknowledge?by=ops", ""},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twofold-iot/twofold/internal/history"
+	"github.com/twofold-iot/twofold/internal/profile"
 	"github.com/twofold-iot/twofold/internal/telemetry"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -61,6 +62,7 @@ type Options struct {
 	Alarms     Alarms            // nil: there are none
 	Computed   Computed          // computed attributes of twins; nil: there are none
 	Behaviours Behaviours        // what twins do; nil: it is not told
+	Learner    *profile.Learner  // what their past says by itself; needed with Behaviours
 	Fleet      Fleet             // queries over all twins; nil: there are none
 	Groups     Groups            // live groups; nil: there are none
 	// PublicURL is the address of the server as its clients reach it; empty: that of the request.
