@@ -36,6 +36,7 @@ const (
 	EventAlarm        EventKind = 12 // an alarm was raised, acknowledged, cleared or muted; Type says which, Correlation names it
 	EventModel        EventKind = 13 // a version of a model came into force; only in the log of [ModelLog]
 	EventGroup        EventKind = 14 // the twin has come to meet the condition of a live group, or does no more; Correlation names the group
+	EventIntent       EventKind = 15 // a step in the life of what is asked of the thing; Type says which, Correlation is the version that asked, as v12
 )
 
 // The types of events of kind managed.
@@ -61,7 +62,7 @@ func (n ThingName) IsModelLog() bool {
 var eventKinds = [...]string{ //nolint:gochecknoglobals // read only
 	EventUpdated: "updated", EventDeleted: "deleted", EventRecorded: "recorded", EventRejected: "rejected",
 	EventConnected: "connected", EventDisconnected: "disconnected", EventReported: "reported", EventManaged: "managed",
-	EventCommand: "command", EventJob: "job", EventBehaviour: "behaviour", EventAlarm: "alarm", EventModel: "model", EventGroup: "group",
+	EventCommand: "command", EventJob: "job", EventBehaviour: "behaviour", EventAlarm: "alarm", EventModel: "model", EventGroup: "group", EventIntent: "intent",
 }
 
 // String returns the kind as it is shown.

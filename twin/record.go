@@ -29,6 +29,7 @@ const (
 	RecordMember      RecordKind = 28 // that a twin is a member of one, by group, a slash and thing
 	RecordAction      RecordKind = 29 // how far the feed has been read for what behaviours ask for
 	RecordThingType   RecordKind = 30 // thing type of the AWS registry, by name, see docs/format/thing-type.md
+	RecordIntents     RecordKind = 31 // what is asked of a thing by a shadow, by thing and shadow, see docs/format/intent.md
 	RecordModel       RecordKind = 25 // version of a model, by name and number, see docs/format/model.md
 )
 

@@ -41,6 +41,15 @@ func (n *Node) IsObject() bool { return n == nil || n.kind == kindObject }
 // IsArray reports whether n is an array.
 func (n *Node) IsArray() bool { return n != nil && n.kind == kindArray }
 
+// Equal reports whether two values are the same for a delta (spec §6): numbers by value,
+// objects whatever their order. No value is equal to none.
+func (n *Node) Equal(o *Node) bool {
+	if n == nil || o == nil {
+		return n == o
+	}
+	return equal(n, o)
+}
+
 // Len returns how many members or elements n has.
 func (n *Node) Len() int {
 	if n == nil {

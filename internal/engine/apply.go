@@ -31,6 +31,10 @@ func (c *committer) apply(g *group, j *job) {
 		c.step(g, j)
 		return
 	}
+	if j.mark != nil {
+		c.mark(g, j)
+		return
+	}
 	if j.entry != nil {
 		c.append(g, j)
 		c.derive(g, j)
@@ -55,12 +59,13 @@ func (c *committer) apply(g *group, j *job) {
 		return
 	}
 	c.record(g, j, s, change)
+	c.follow(g, j, s, change)
 	c.derive(g, j)
 }
 
 // admit asks the schema of the model whether the new state may be.
 func (c *committer) admit(j *job, change *twin.Change) error {
-	if j.update.Delete || j.update.Key.Shadow != "" || j.thing.attributes.Model == "" {
+	if j.update.Delete || j.update.Withdraw != nil || j.update.Key.Shadow != "" || j.thing.attributes.Model == "" {
 		return nil
 	}
 	if m, _ := c.modelOf(j.thing); m != nil {
@@ -84,6 +89,11 @@ func (c *committer) change(j *job, s *shadow) (*twin.Change, error) {
 	}
 	u := &j.update
 	now := c.engine.commitTime()
+	if u.Withdraw != nil {
+		if err := withdrawal(u, s); err != nil {
+			return nil, err
+		}
+	}
 	if u.Delete {
 		return twin.NewDelete(u.Key, s.tree, u.Request, now)
 	}
@@ -223,7 +233,7 @@ func (c *committer) collect(jobs ...*job) {
 // one, if a model is to see the new attributes or that the thing has come or gone.
 func (c *committer) wantsShadow(j *job) bool {
 	if j.entry == nil || c.engine.opts.Models == nil {
-		return j.isUpdate() || j.step != nil
+		return j.isUpdate() || j.step != nil || j.mark != nil
 	}
 	switch j.entry.Event.Kind {
 	case twin.EventConnected, twin.EventDisconnected:
@@ -252,7 +262,7 @@ func (c *committer) read() error {
 		case t.head.Seq != 0:
 			unread = append(unread, key)
 		case t.find(key.Shadow) == nil:
-			c.cache.addShadow(t, key.Shadow, store.Shadow{})
+			c.cache.addShadow(t, key.Shadow, store.Shadow{}).intents = c.engine.intents.of(key)
 		}
 	}
 	if len(unread) == 0 {
@@ -264,7 +274,7 @@ func (c *committer) read() error {
 	}
 	for i, key := range unread {
 		if t := c.cache.things[key.Thing]; t.find(key.Shadow) == nil {
-			c.cache.addShadow(t, key.Shadow, shadows[i])
+			c.cache.addShadow(t, key.Shadow, shadows[i]).intents = c.engine.intents.of(key)
 		}
 	}
 	return nil

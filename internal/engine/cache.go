@@ -3,6 +3,7 @@ package engine
 import (
 	"sync"
 
+	"github.com/twofold-iot/twofold/internal/intent"
 	"github.com/twofold-iot/twofold/internal/model"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
@@ -37,6 +38,8 @@ type shadow struct {
 	mirror *mirrored
 	model  modelled // working too
 	echo   echo     // working too
+	// intents is working too, never altered; nil: nothing was ever asked.
+	intents *intent.List
 
 	durable []byte // guarded by cache.mu
 }

@@ -188,6 +188,9 @@ func (c *committer) finish(jobs []*job) {
 			c.engine.attributes.set(j.update.Key.Thing, j.attributes)
 		}
 		c.stepSettled(j)
+		if j.intents != nil {
+			c.engine.intents.set(j.update.Key, j.intents)
+		}
 		c.release(j)
 		if o := j.original; o != nil {
 			j.result = repeatOf(o.result)

@@ -43,6 +43,8 @@ type Options struct {
 	// LastSeen. It is called by committers for models that read that, and must not block.
 	// May be nil.
 	Beside func(in *expr.Inputs)
+	// Intents: follow the life of what is asked of things; see package intent.
+	Intents bool
 	// Settled is called by a committer for each change and entry when it is durable and
 	// before who asked for it is answered, in order for one thing. It must not block, nor
 	// keep what it is given. May be nil.
@@ -84,6 +86,7 @@ type Engine struct {
 	committers []*committer
 	attributes attributeTable
 	memories   memoryTable
+	intents    *intentTable
 	timers     *timers
 	rejections rejections
 	lastTime   atomic.Int64 // newest commit time given out
@@ -103,7 +106,7 @@ func open(log *slog.Logger, s store.Store, opts Options, fp failpoints) (*Engine
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{log: log, store: s, opts: opts, failures: fp, timers: newTimers()}
+	e := &Engine{log: log, store: s, opts: opts, failures: fp, timers: newTimers(), intents: newIntentTable()}
 	e.rejections.m = make(map[twin.ThingName]*rejected)
 	if err := e.readLastTime(); err != nil {
 		return nil, err
@@ -113,6 +116,11 @@ func open(log *slog.Logger, s store.Store, opts Options, fp failpoints) (*Engine
 	}
 	if err := e.loadMemories(); err != nil {
 		return nil, err
+	}
+	if opts.Intents {
+		if err := e.loadIntents(); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
@@ -126,6 +134,9 @@ func open(log *slog.Logger, s store.Store, opts Options, fp failpoints) (*Engine
 	e.running.Go(func() { e.tendRejections(ctx) })
 	if opts.Models != nil {
 		e.running.Go(func() { e.runTimers(ctx) })
+	}
+	if opts.Intents {
+		e.running.Go(func() { e.runExpiry(ctx) })
 	}
 	return e, nil
 }

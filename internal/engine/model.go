@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/twofold-iot/twofold/internal/expr"
+	"github.com/twofold-iot/twofold/internal/intent"
 	"github.com/twofold-iot/twofold/internal/model"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -35,6 +36,10 @@ type Settled struct {
 	// Renewed is the classic shadow if another model, or another version of it, looked at it
 	// without a change; else nil.
 	Renewed *twin.Shadow
+	// Intents is what is asked of the thing by the shadow of Key from now on; nil: as before. It
+	// is never altered.
+	Intents *intent.List
+	Key     twin.ShadowKey
 }
 
 // modelled is what a model makes of the classic shadow of a thing; like the document it
@@ -112,6 +117,7 @@ func (e *Engine) tell(j *job) {
 	if j.entry != nil {
 		s.Event = &j.appended
 	}
+	s.Intents, s.Key = j.intents, j.update.Key
 	if s.Change == nil {
 		s.Renewed = j.stepped.renewed
 	}

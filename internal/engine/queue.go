@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/twofold-iot/twofold/internal/expr"
+	"github.com/twofold-iot/twofold/internal/intent"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -17,6 +18,8 @@ type job struct {
 	entryDone func(twin.EntryResult)
 
 	step *step // of the model of a thing; update.Key names the thing
+
+	mark *mark // of intents; update.Key names the shadow
 
 	mirror *mirrorJob // a document of the cloud; update names the shadow
 
@@ -37,6 +40,8 @@ type job struct {
 	// unchained says that the mutation is of records alone: it is no link of a chain.
 	unchained bool
 	note      *twin.Event // to be appended when it is settled, unless the queue is full
+
+	intents *intent.List // after it, if it changes them
 
 	appended   twin.Event       // of an entry
 	attributes *twin.Attributes // of the thing after it, if it changes them
@@ -62,6 +67,10 @@ func (j *job) answer() {
 		if j.step.done != nil {
 			j.step.done(j.result.Err)
 		}
+	case j.mark != nil:
+		if j.mark.done != nil {
+			j.mark.done(j.result.Err)
+		}
 	default:
 		j.recordsDone(j.result.Err)
 	}
@@ -71,7 +80,7 @@ func (j *job) reset() {
 	j.result, j.outgoing, j.mutation = twin.Result{}, nil, -1
 	j.thing, j.shadow, j.doc, j.original = nil, nil, nil, nil
 	j.appended, j.attributes = twin.Event{}, nil
-	j.computed, j.note, j.stepped, j.unchained = nil, nil, stepped{}, false
+	j.computed, j.note, j.stepped, j.unchained, j.intents = nil, nil, stepped{}, false, nil
 }
 
 // queue is the bounded list of jobs of one committer. Any goroutine puts, the

@@ -64,6 +64,9 @@ func (e *Error) Error() string {
 //	driftSince   time since which the oldest part of delta waits
 //	stateSince   time since which the state lasts
 //	version      number of the classic shadow's version
+//	intentState  state of the oldest intent that is open, or of the one that ended last
+//	intentSince  time since which that is asked for
+//	intentCount  how many are open
 //
 // and holds(x), which is false where x is false, absent or fails.
 type Env struct {
@@ -79,7 +82,10 @@ var variables = map[string]*cel.Type{
 }
 
 // queryVariables are the names that queries have beside.
-var queryVariables = map[string]*cel.Type{"alarms": section, "alarmCount": cel.DoubleType, "driftSince": cel.TimestampType, "stateSince": cel.TimestampType, "version": cel.DoubleType}
+var queryVariables = map[string]*cel.Type{
+	"alarms": section, "alarmCount": cel.DoubleType, "driftSince": cel.TimestampType, "stateSince": cel.TimestampType, "version": cel.DoubleType,
+	"intentState": cel.StringType, "intentSince": cel.TimestampType, "intentCount": cel.DoubleType,
+}
 
 var section = cel.MapType(cel.StringType, cel.DynType)
 

@@ -48,7 +48,11 @@ type Inputs struct {
 	AlarmCount int
 	DriftSince twin.Time
 	StateSince twin.Time
-	Version    twin.Version // 0: absent
+	// IntentState is empty, and IntentSince 0, if nothing was ever asked.
+	IntentState string
+	IntentSince twin.Time
+	IntentCount int
+	Version     twin.Version // 0: absent
 }
 
 // Sections are the sections of a shadow; nil: an empty one.
@@ -107,6 +111,12 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return scalar(twin.NumberValue(float64(in.Version)), in.Version != 0), true
 	case "stateSince":
 		return instant(in.StateSince), true
+	case "intentState":
+		return scalar(twin.TextValue(in.IntentState), in.IntentState != ""), true
+	case "intentSince":
+		return instant(in.IntentSince), true
+	case "intentCount":
+		return types.Double(in.IntentCount), true
 	case "lastSeen":
 		return instant(in.LastSeen), true
 	case "now":

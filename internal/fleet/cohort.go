@@ -51,8 +51,11 @@ type row struct {
 	sampleAt   twin.Time    // of the newest sample
 	driftSince twin.Time    // 0: no delta
 	stateSince twin.Time    // 0: no state
-	connected  bool
-	alarms     uint16 // raised
+	// intentSince is since when something is asked for; 0: nothing ever was.
+	intentSince twin.Time
+	connected   bool
+	alarms      uint16 // raised
+	intents     uint16 // open
 }
 
 // seen is when the device was last heard of; 0: never.

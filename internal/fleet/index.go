@@ -56,6 +56,7 @@ type Note struct {
 	Computed   expr.Map
 	Alarms     map[string]bool // those that are raised: whether acknowledged
 	State      *State          // of the behaviour
+	Intents    *Intents        // what is asked of the thing
 	Presence   bool            // it connected or disconnected
 	Named      bool            // a named shadow came or went
 	samples    map[string]sample
@@ -66,6 +67,15 @@ type Note struct {
 type State struct {
 	Name  string
 	Since twin.Time
+}
+
+// Intents is what is asked of a thing by its classic shadow: the state of the intent that was
+// asked first of those that are open, or if none is of the one that ended last, and since when
+// it is asked for.
+type Intents struct {
+	State string
+	Since twin.Time
+	Open  int
 }
 
 type sample struct {
@@ -149,6 +159,9 @@ func (n *Note) add(m *Note) {
 	}
 	if m.State != nil {
 		n.State = m.State
+	}
+	if m.Intents != nil {
+		n.Intents = m.Intents
 	}
 	n.Presence = n.Presence || m.Presence
 	n.Named = n.Named || m.Named
@@ -243,6 +256,9 @@ func (x *Index) apply(ctx context.Context, n *Note) {
 	}
 	if n.State != nil {
 		s.putState(row, n.State)
+	}
+	if n.Intents != nil {
+		s.putIntents(row, n.Intents)
 	}
 	if n.Presence {
 		s.rows[row].connected = x.opts.Connected(n.Thing)
@@ -371,6 +387,11 @@ func (s *cohort) putState(row int, to *State) {
 		return
 	}
 	s.putText(name, row, text, to.Name)
+}
+
+func (s *cohort) putIntents(row int, to *Intents) {
+	s.rows[row].intentSince, s.rows[row].intents = to.Since, uint16(min(to.Open, math.MaxUint16))
+	s.putText(s.state.grow("intent"), row, text, to.State)
 }
 
 func (s *cohort) putSamples(row int, n *Note) {

@@ -252,6 +252,19 @@ func (o *operator) variable(b *batch) {
 		} else {
 			v.fill(b.n, neither, 0)
 		}
+	case "intentState":
+		v.own = nil
+		if k := s.state.kid("intent"); k != nil {
+			v.load(&k.column, b.from, b.n)
+		} else {
+			v.fill(b.n, neither, 0)
+		}
+	case "intentSince":
+		moment(func(r *row) twin.Time { return r.intentSince })
+	case "intentCount":
+		for i := range b.n {
+			v.forms[i], v.values[i] = isNumber, float64(s.rows[b.from+i].intents)
+		}
 	case "stateSince":
 		moment(func(r *row) twin.Time { return r.stateSince })
 	case "driftSince":

@@ -175,10 +175,13 @@ func (s *cohort) inputs(row int, reads []expr.Path, now twin.Time) *expr.Inputs 
 	in := &expr.Inputs{
 		ID: s.ids[row], Model: s.model, Now: now, Connected: twin.BoolValue(r.connected), LastSeen: r.seen(), DriftSince: r.driftSince, AlarmCount: int(r.alarms),
 		Computed: values{s, &s.roots[computed], row}, Telemetry: values{s, &s.roots[telemetry], row}, Alarms: values{s, &s.roots[alarms], row},
-		Sections: &expr.Sections{}, StateSince: r.stateSince, Version: r.version,
+		Sections: &expr.Sections{}, StateSince: r.stateSince, Version: r.version, IntentSince: r.intentSince, IntentCount: int(r.intents),
 	}
 	if k := s.state.kid("state"); k != nil {
 		in.State = s.value(k.at(row)).Text
+	}
+	if k := s.state.kid("intent"); k != nil {
+		in.IntentState = s.value(k.at(row)).Text
 	}
 	for _, p := range reads {
 		switch p[0] {

@@ -9,6 +9,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/engine"
 	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/internal/fleet"
+	"github.com/twofold-iot/twofold/internal/intent"
 	"github.com/twofold-iot/twofold/internal/model"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -78,6 +79,9 @@ func (s *Server) settled(st *engine.Settled) {
 	if n.Shadow == nil {
 		n.Shadow = st.Renewed
 	}
+	if st.Key.Shadow == "" {
+		n.Intents = asked(st.Intents)
+	}
 	if ev := st.Event; ev != nil {
 		n.Presence = ev.Kind == twin.EventConnected || ev.Kind == twin.EventDisconnected
 	}
@@ -92,6 +96,17 @@ func raised(m *model.Memory) map[string]bool {
 		}
 	}
 	return all
+}
+
+// asked is what the index knows of intents; nil: nothing.
+func asked(l *intent.List) *fleet.Intents {
+	switch first := l.Oldest(); {
+	case first != nil:
+		return &fleet.Intents{State: string(first.State()), Since: first.Asked, Open: len(l.Open)}
+	case l != nil && l.Last != nil:
+		return &fleet.Intents{State: string(l.Last.State), Since: l.Last.Asked}
+	}
+	return nil
 }
 
 func stateOf(m *model.Memory) *fleet.State {
@@ -150,7 +165,7 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) {
 		return
 	}
 	memory := s.engine.Memory(thing)
-	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory), State: stateOf(memory)}
+	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory), State: stateOf(memory), Intents: asked(s.engine.Intents(twin.ShadowKey{Thing: thing}))}
 	if m, _ := s.models.Model(at.Model); m != nil {
 		n.Computed = compute(m, thing, at, shadow, s.engine.Now())
 	}

@@ -44,6 +44,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Alarms:     s.models,
 		Fleet:      s.fleet,
 		Groups:     s.live,
+		Intents:    s.engine,
 		Computed:   viewer,
 		Behaviours: viewer,
 		Learner:    &profile.Learner{History: past, Samples: s.telemetry.Reader()},

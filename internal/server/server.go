@@ -152,8 +152,8 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, err
 	}
 	if s.broker, err = mqtt.Open(log, mqtt.Options{
-		Handler: topics{s.aws, device.New(log, s.engine, measured), s.commands, s.jobs.aws}, Presence: presence{s.things, s.commands},
-		Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
+		Handler: topics{s.aws, device.New(log, s.engine, measured), s.commands, s.jobs.aws, device.NewIntents(s.engine, s.engine)}, Presence: presence{s.things, s.commands},
+		Taken: s.taken, Records: s.engine, ConnsMax: c.MQTT.ConnsMax, SessionsMax: c.MQTT.SessionsMax,
 		SessionExpiryMax: c.MQTT.SessionExpiryMax, QueueLenMax: c.MQTT.QueueLenMax,
 	}); err != nil {
 		return s, fmt.Errorf("open mqtt door: %w", err)
@@ -187,7 +187,7 @@ func (s *Server) openEngine(limits twin.Limits) (err error) {
 	}
 	s.engine, err = engine.Open(s.log, s.store, engine.Options{
 		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
-		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models, Beside: s.fillBeside, Settled: s.settled,
+		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models, Beside: s.fillBeside, Settled: s.settled, Intents: true,
 	})
 	if err != nil {
 		return fmt.Errorf("open engine: %w", err)

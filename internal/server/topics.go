@@ -17,6 +17,7 @@ type topics struct {
 	device   *device.Door
 	commands *commands
 	jobs     *awsiot.JobDoor
+	intents  *device.IntentDoor
 }
 
 func (t topics) Allow(topic string) error {
@@ -30,7 +31,7 @@ func (t topics) Allow(topic string) error {
 }
 
 func (t topics) Publish(p *twin.Publish, done func(error)) bool {
-	return t.aws.Publish(p, done) || t.commands.device.Publish(p, done) || t.commands.aws.Publish(p, done) || t.jobs.Publish(p, done) || t.device.Publish(p, done)
+	return t.aws.Publish(p, done) || t.commands.device.Publish(p, done) || t.commands.aws.Publish(p, done) || t.jobs.Publish(p, done) || t.intents.Publish(p, done) || t.device.Publish(p, done)
 }
 
 // deviceOptions makes the options of the device door of what is configured.

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,9 +49,9 @@ type Tracker struct {
 
 // present is a thing that is connected, or whose last event is still to be written.
 type present struct {
-	clients int
-	written bool // the log says that it is connected
-	queued  bool // it is in dirty
+	clients []string // that stand for it
+	written bool     // the log says that it is connected
+	queued  bool     // it is in dirty
 	client  string
 	reason  string
 	at      time.Time // of the last change
@@ -106,7 +107,7 @@ func (t *Tracker) writeNext(ctx context.Context) bool {
 	t.dirty = t.dirty[1:]
 	p := t.things[thing]
 	p.queued = false
-	connected := p.clients > 0
+	connected := len(p.clients) > 0
 	changed := connected != p.written
 	p.written = connected
 	ev := p.event(thing, connected)
@@ -153,7 +154,15 @@ func (t *Tracker) Connected(thing twin.ThingName) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.things[thing]
-	return p != nil && p.clients > 0
+	return p != nil && len(p.clients) > 0
+}
+
+// StandsFor reports whether a client that is connected stands for a thing.
+func (t *Tracker) StandsFor(client string, thing twin.ThingName) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.things[thing]
+	return p != nil && slices.Contains(p.clients, client)
 }
 
 // Visit is one connection of a client. It belongs to the connection's goroutine.
@@ -201,7 +210,7 @@ func (v *Visit) standFor(thing twin.ThingName) {
 		p = &present{}
 		t.things[thing] = p
 	}
-	if p.clients++; p.clients == 1 {
+	if p.clients = append(p.clients, v.client); len(p.clients) == 1 {
 		p.client = v.client
 		t.changedLocked(thing, p)
 	}
@@ -215,7 +224,10 @@ func (v *Visit) Ended(reason string) {
 	defer t.mu.Unlock()
 	for thing := range v.things {
 		p := t.things[thing]
-		if p.clients--; p.clients == 0 {
+		if i := slices.Index(p.clients, v.client); i >= 0 {
+			p.clients = slices.Delete(p.clients, i, i+1)
+		}
+		if len(p.clients) == 0 {
 			p.client, p.reason = v.client, reason
 			t.changedLocked(thing, p)
 		}

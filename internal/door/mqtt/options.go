@@ -10,7 +10,10 @@ import (
 type Options struct {
 	Handler  Handler  // takes the reserved topics; nil: every topic that begins with "$" is refused
 	Presence Presence // hears who is there; may be nil
-	Records  Records  // keeps sessions and retained messages; nil: they end with the process
+	// Taken hears of each message that a client has: its PUBACK came, or it was sent with QoS 0.
+	// It must not block, nor keep the payload. May be nil.
+	Taken   func(client, topic string, payload []byte)
+	Records Records // keeps sessions and retained messages; nil: they end with the process
 
 	Now func() time.Time // the clock; time.Now
 

@@ -324,11 +324,19 @@ func (s *session) acked(c *conn, id uint16) {
 		s.subBytes(e)
 		s.b.janitor.forget(s.id, e)
 		e.taken(s.id)
+		s.b.took(s.id, e.msg)
 		s.pumpLocked()
 		return
 	}
 	// A PUBACK for a message that is not in flight: a late answer to an earlier
 	// connection. Nothing to do.
+}
+
+// took tells that a client has a message.
+func (b *Broker) took(client string, m *message) {
+	if b.opts.Taken != nil {
+		b.opts.Taken(client, m.Topic, m.Payload)
+	}
 }
 
 // resume goes on after the socket of c has taken what waited for it.

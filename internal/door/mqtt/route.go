@@ -37,7 +37,9 @@ func (o *outgoing) Deliver() {
 		p := &o.parts[i]
 		for j := range p.targets {
 			if t := &p.targets[j]; t.qos == 0 {
-				t.s.sendQoS0(p.msg, t.retain, t.subIDs)
+				if t.s.sendQoS0(p.msg, t.retain, t.subIDs) {
+					o.b.took(t.s.id, p.msg)
+				}
 			} else {
 				t.s.enqueue(t.entry)
 			}

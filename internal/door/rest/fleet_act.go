@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -20,8 +21,10 @@ type fleetAct struct {
 	// what would be.
 	Expect  *int            `json:"expect,omitempty"`
 	Desired json.RawMessage `json:"desired,omitempty"` // a merge patch (RFC 7396)
-	Tags    json.RawMessage `json:"tags,omitempty"`    // null for a tag removes it
-	Command *newCommand     `json:"command,omitempty"`
+	// ExpiresIn is how long desired is asked for, such as 24h; without it for ever.
+	ExpiresIn string          `json:"expiresIn,omitempty"`
+	Tags      json.RawMessage `json:"tags,omitempty"` // null for a tag removes it
+	Command   *newCommand     `json:"command,omitempty"`
 }
 
 // fleetActed is what was done, or would be.
@@ -80,20 +83,28 @@ func (d *door) actOf(r *http.Request, a *fleetAct) (func(context.Context, twin.T
 	switch {
 	case a.Where == "":
 		return nil, badBody("#/where", "where: a condition is needed; true is all twins")
+	case a.ExpiresIn != "" && a.Desired == nil:
+		return nil, badBody("#/expiresIn", "expiresIn is for desired alone; a command has its own")
 	case given != 1:
 		return nil, badBody("#", "exactly one of desired, tags and command says what is to be done")
 	case a.Desired != nil:
-		return d.actDesired(r, a.Desired)
+		return d.actDesired(r, a)
 	case a.Tags != nil:
 		return d.actTags(r, a.Tags)
 	}
 	return d.actCommand(r, a.Command)
 }
 
-func (d *door) actDesired(r *http.Request, patch json.RawMessage) (func(context.Context, twin.ThingName) error, error) {
-	payload, err := updatePayload("desired", patch, 0, false)
+func (d *door) actDesired(r *http.Request, a *fleetAct) (func(context.Context, twin.ThingName) error, error) {
+	payload, err := updatePayload("desired", a.Desired, 0, false)
 	if err != nil {
 		return nil, err
+	}
+	var expires time.Duration
+	if a.ExpiresIn != "" {
+		if expires, err = parseExpiry(a.ExpiresIn); err != nil {
+			return nil, badBody("#/expiresIn", "expiresIn: %v", err)
+		}
 	}
 	if _, err := twin.ParseRequest(payload, d.opts.Limits); err != nil {
 		return nil, err
@@ -103,7 +114,7 @@ func (d *door) actDesired(r *http.Request, patch json.RawMessage) (func(context.
 		if err != nil {
 			return err
 		}
-		return d.submit(ctx, twin.Update{Key: twin.ShadowKey{Thing: thing}, Request: req, Origin: origin(r)}).Err
+		return d.submit(ctx, twin.Update{Key: twin.ShadowKey{Thing: thing}, Request: req, ExpiresIn: expires, Origin: origin(r)}).Err
 	}, nil
 }
 

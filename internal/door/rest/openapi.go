@@ -107,7 +107,7 @@ func (doc *openAPI) operation(r *route) *operation {
 			Name: "id", In: "path", Description: "name of the thing", Required: true, Schema: schemaOf(reflect.TypeFor[twin.ThingName](), nil),
 		})
 	}
-	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName", "alarm", "group", "property"} {
+	for _, name := range []string{"command", "shadow", "job", "artifact", "modelName", "alarm", "group", "property", "intent"} {
 		if strings.Contains(r.path, "{"+name+"}") {
 			p := doc.parameter(name, "path")
 			p.Required = true
@@ -232,6 +232,8 @@ func parameters() map[string]about {
 		"for":               {"how long, such as 90s or 2h; 0s: no longer", text},
 		"alarm":             {"name of an alarm of the model", text},
 		"property":          {"name of a property, such as reported.level, desired.level, telemetry.flow, computed.efficiency, state", text},
+		"intent":            {"an intent: v and the version of the update that asked, such as v12", text},
+		"expiresIn":         {"how long it is asked for, such as 90s or 24h: what is not applied then is taken out of desired; without it for ever", text},
 		"group":             {"name of a live group", text},
 		"modelName":         {"name of a model", text},
 		"modelVersion":      {"number of a version of the model; without it the one in force", number},

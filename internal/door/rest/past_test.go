@@ -80,7 +80,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	all := &allTwins{}
-	e, err := engine.Open(logger, s, engine.Options{Now: w.Now, Models: registry, Settled: all.settled})
+	e, err := engine.Open(logger, s, engine.Options{Now: w.Now, Models: registry, Settled: all.settled, Intents: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func newWorld(t *testing.T) *world {
 	h := rest.New(logger, e, rest.Options{
 		NewID: func() string { return "01ID" }, Now: w.Now,
 		Past: past, Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs), Webhooks: newWebhooks(t, e, s, w.Now),
-		Fleet: all.queries, Connected: connected, Models: registry, Alarms: registry, Computed: viewer, Behaviours: viewer, Learner: &profile.Learner{History: past, Samples: telemetry.NewReader(s)}, Groups: newGroups(t, e, all.queries),
+		Fleet: all.queries, Connected: connected, Models: registry, Alarms: registry, Computed: viewer, Behaviours: viewer, Learner: &profile.Learner{History: past, Samples: telemetry.NewReader(s)}, Groups: newGroups(t, e, all.queries), Intents: e,
 	})
 	w.jobs = jobs
 	w.store, w.engine, w.api = s, e, &api{t: t, handler: h, log: log, conform: newConformer(t, h)}

@@ -123,7 +123,7 @@ func (d *door) propertyRoutes() []route {
 			answer: json.RawMessage{}, handler: d.getProperty,
 		}, {
 			method: "PUT", path: "/api/v1/twins/{id}/properties/{property}", name: "setProperty", summary: "Ask a thing for the value of an attribute: desired.level, say, which then has that value and no other members",
-			headers: []string{"If-Match", "Idempotency-Key"}, body: json.RawMessage{}, answer: changed{}, handler: d.putProperty,
+			query: []string{"expiresIn"}, headers: []string{"If-Match", "Idempotency-Key"}, body: json.RawMessage{}, answer: changed{}, handler: d.putProperty,
 		},
 	}
 }
@@ -182,6 +182,11 @@ func (d *door) putProperty(w http.ResponseWriter, r *http.Request) error {
 	if !json.Valid(body) {
 		return &problem{slug: slugInvalid, Detail: `the body is not one JSON value, such as 21.5, "eco" or {"r":255}`}
 	}
+	p := d.params(r)
+	expires := p.expiresIn()
+	if p.err != nil {
+		return p.err
+	}
 	for try := 1; ; try++ {
 		s, err := d.engine.Shadow(r.Context(), key)
 		if err != nil {
@@ -203,7 +208,7 @@ func (d *door) putProperty(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		err = d.change(w, r, twin.Update{Key: key, Request: req}, body, guarded)
+		err = d.change(w, r, twin.Update{Key: key, Request: req, ExpiresIn: expires}, body, guarded)
 		var p *problem
 		if guarded && !conditional && try < replaceTries && errors.As(err, &p) && p.slug == slugVersion {
 			continue // somebody else was faster

@@ -65,6 +65,7 @@ type Options struct {
 	Learner    *profile.Learner  // what their past says by itself; needed with Behaviours
 	Fleet      Fleet             // queries over all twins; nil: there are none
 	Groups     Groups            // live groups; nil: there are none
+	Intents    Intents           // what is asked of things; nil: it is not told
 	// PublicURL is the address of the server as its clients reach it; empty: that of the request.
 	PublicURL string
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.

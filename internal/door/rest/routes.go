@@ -34,7 +34,7 @@ func (d *door) routes() []route {
 			query: []string{"shadow"}, headers: []string{"If-Match", "Idempotency-Key"}, answer: changed{}, handler: d.deleteTwin,
 		}, {
 			method: "PATCH", path: "/api/v1/twins/{id}/desired", name: "patchDesired", summary: "Merge a JSON merge patch (RFC 7396) into what is asked of the thing",
-			query: []string{"shadow"}, headers: []string{"If-Match", "Idempotency-Key"}, body: object{}, answer: changed{}, handler: d.patch("desired"),
+			query: []string{"shadow", "expiresIn"}, headers: []string{"If-Match", "Idempotency-Key"}, body: object{}, answer: changed{}, handler: d.patch("desired"),
 		}, {
 			method: "PATCH", path: "/api/v1/twins/{id}/reported", name: "patchReported", summary: "Merge a JSON merge patch (RFC 7396) into what the thing has reported, in its stead",
 			query: []string{"shadow"}, headers: []string{"If-Match", "Idempotency-Key"}, body: object{}, answer: changed{}, handler: d.patch("reported"),
@@ -110,6 +110,9 @@ func (d *door) addDefinedRoutes(list []route) []route {
 	}
 	if d.opts.Behaviours != nil {
 		list = append(list, d.behaviourRoutes()...)
+	}
+	if d.opts.Intents != nil {
+		list = append(list, d.intentRoutes()...)
 	}
 	if d.opts.Fleet != nil {
 		list = append(list, d.fleetRoutes()...)

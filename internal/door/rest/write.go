@@ -49,7 +49,12 @@ func (d *door) patch(section string) handler {
 		if err != nil {
 			return err
 		}
-		return d.change(w, r, twin.Update{Key: key, Request: req}, body, conditional)
+		p := d.params(r)
+		u := twin.Update{Key: key, Request: req, ExpiresIn: p.expiresIn()}
+		if p.err != nil {
+			return p.err
+		}
+		return d.change(w, r, u, body, conditional)
 	}
 }
 
