@@ -219,6 +219,8 @@ type ChangeOptions struct {
 	// IdempotencyKey gives the change one effect however often it is sent; empty:
 	// none.
 	IdempotencyKey string
+	// ExpiresIn is how long what [Client.PatchDesired] asks for is asked for; 0: for ever.
+	ExpiresIn time.Duration
 }
 
 // Changed is the answer to a change that is durable.
@@ -234,7 +236,15 @@ type Changed struct {
 
 // PatchDesired merges a JSON merge patch (RFC 7396) into what is asked of a thing.
 func (c *Client) PatchDesired(ctx context.Context, thing twin.ThingName, patch json.RawMessage, opts ChangeOptions) (*Changed, error) {
-	return c.change(ctx, http.MethodPatch, twinPath(thing, "/desired", opts.Shadow), patch, opts)
+	path := twinPath(thing, "/desired", opts.Shadow)
+	if opts.ExpiresIn > 0 {
+		sep := "?"
+		if opts.Shadow != "" {
+			sep = "&"
+		}
+		path += sep + "expiresIn=" + opts.ExpiresIn.String()
+	}
+	return c.change(ctx, http.MethodPatch, path, patch, opts)
 }
 
 // PatchReported merges a JSON merge patch into what a thing has reported, in its

@@ -101,10 +101,12 @@ type FleetAct struct {
 	Where string `json:"where"`
 	// Expect is how many twins it may touch; nil: nothing is done, and the answer says what
 	// would be.
-	Expect  *int               `json:"expect,omitempty"`
-	Desired json.RawMessage    `json:"desired,omitempty"` // a merge patch
-	Tags    map[string]*string `json:"tags,omitempty"`    // nil removes a tag
-	Command *FleetCommand      `json:"command,omitempty"`
+	Expect  *int            `json:"expect,omitempty"`
+	Desired json.RawMessage `json:"desired,omitempty"` // a merge patch
+	// ExpiresIn is how long desired is asked for, such as 24h; empty: for ever.
+	ExpiresIn string             `json:"expiresIn,omitempty"`
+	Tags      map[string]*string `json:"tags,omitempty"` // nil removes a tag
+	Command   *FleetCommand      `json:"command,omitempty"`
 }
 
 // FleetCommand is a command to many things.

@@ -19,7 +19,7 @@ func newFleet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fleet [CONDITION]",
 		Short: "Find twins by what they report, their tags, telemetry, computed attributes and alarms",
-		Long: "Find twins by a condition over id, model, tags, reported, desired, delta, computed, telemetry, alarms, alarmCount, connected, lastSeen, driftSince and now.\n" +
+		Long: "Find twins by a condition over id, model, tags, reported, desired, delta, computed, telemetry, alarms, alarmCount, connected, lastSeen, driftSince, intentState, intentSince and now.\n" +
 			"An update that was acknowledged is found. `twofold fleet figures` counts and summarizes.",
 		Example: "  twofold fleet 'reported.temperature > 80 && tags.site == \"hh1\"'\n  twofold fleet 'now - driftSince > duration(\"10m\")' --select delta --sort driftSince\n  twofold fleet '!connected' --sort=-lastSeen --limit 10\n  twofold fleet 'reported.temperature > 80' --at '2026-11-23 03:00'",
 		Args:    args(cobra.MaximumNArgs(1)),

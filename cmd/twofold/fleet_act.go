@@ -78,7 +78,8 @@ func writeActed(w io.Writer, done *client.FleetActed) error {
 }
 
 func newFleetSet() *cobra.Command {
-	return fleetAct(&cobra.Command{
+	in := time.Duration(0)
+	cmd := fleetAct(&cobra.Command{
 		Use: "set CONDITION PATH=VALUE...", Short: "Ask all twins for which a condition holds for a state: change desired",
 		Example: "  twofold fleet set 'model == \"lamp\"' level=80\n  twofold fleet set 'model == \"lamp\"' level=80 --expect 41", Args: args(cobra.MinimumNArgs(2)),
 	}, func(a []string, act *client.FleetAct) error {
@@ -89,8 +90,13 @@ func newFleetSet() *cobra.Command {
 			}
 		}
 		act.Desired = p.appendJSON(nil)
+		if in != 0 {
+			act.ExpiresIn = in.String()
+		}
 		return nil
 	})
+	cmd.Flags().DurationVar(&in, "expires-in", 0, "take out of desired what is not applied after this `time`, such as 24h")
+	return cmd
 }
 
 func newFleetTag() *cobra.Command {

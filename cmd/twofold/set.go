@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,7 @@ func newSet() *cobra.Command {
 	r := &remote{}
 	reported := false
 	var ifVersion uint64
+	var expires time.Duration
 	cmd := &cobra.Command{
 		Use:   "set THING PATH=VALUE...",
 		Short: "Ask a thing for a state: change desired",
@@ -42,9 +44,12 @@ func newSet() *cobra.Command {
 			if reported {
 				change, section = c.PatchReported, "reported"
 			}
+			if expires < 0 || reported && expires != 0 {
+				return &usageError{errors.New("--expires-in is how long something is asked of a thing, such as 10m; not for --reported")}
+			}
 			body := p.appendJSON(nil)
 			ch, err := change(cmd.Context(), thing, body, client.ChangeOptions{
-				Shadow: twin.ShadowName(r.shadow), IfVersion: twin.Version(ifVersion),
+				Shadow: twin.ShadowName(r.shadow), IfVersion: twin.Version(ifVersion), ExpiresIn: expires,
 			})
 			if err != nil {
 				return explain(err)
@@ -60,6 +65,7 @@ func newSet() *cobra.Command {
 	cmd.ValidArgsFunction = r.completeThing
 	cmd.Flags().BoolVar(&reported, "reported", false, "change reported instead of desired")
 	cmd.Flags().Uint64Var(&ifVersion, "if-version", 0, "change only if the twin is at `version`; otherwise exit code 4")
+	cmd.Flags().DurationVar(&expires, "expires-in", 0, "take out of desired what is not applied after this `time`, such as 10m")
 	r.addServer(cmd)
 	r.addShadow(cmd)
 	r.addOutput(cmd, "text", "json")

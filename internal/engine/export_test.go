@@ -25,5 +25,8 @@ func OpenWithFailpoints(log *slog.Logger, s store.Store, o Options, onHit func(F
 // Sweep deletes expired idempotency records now.
 var Sweep = (*Engine).sweepOnce
 
+// ExpireDue submits the withdrawal of what is due by the clock.
+func (e *Engine) ExpireDue() { e.expireDue() }
+
 // StepDue submits the steps that are due by the clock.
 func (e *Engine) StepDue() { e.stepDue() }

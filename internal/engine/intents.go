@@ -95,7 +95,7 @@ func withdrawal(u *twin.Update, s *shadow) error {
 	if i == nil {
 		return twin.NewError(twin.KindNotFound, fmt.Sprintf("No intent v%d of %s is open", u.Withdraw.Version, u.Key))
 	}
-	req, err := twin.ParseRequest(i.Withdrawal(), twin.Limits{})
+	req, err := twin.ParseRequest(i.Withdrawal(s.tree.Desired), twin.Limits{})
 	u.Request = req
 	return err
 }
@@ -320,15 +320,21 @@ func (e *Engine) runExpiry(ctx context.Context) {
 		case <-e.intents.wake:
 		case <-t.C:
 		}
-		now := twin.TimeOf(e.opts.Now())
-		due, wait := e.intents.next(now)
-		for _, x := range due {
-			e.takeBack(x, now)
-		}
-		if wait > 0 || len(due) > 0 {
-			t.Reset(max(wait, time.Millisecond))
+		if wait := e.expireDue(); wait > 0 {
+			t.Reset(wait)
 		}
 	}
+}
+
+// expireDue submits the withdrawal of what is due, and says when there is more to do; 0: not
+// known.
+func (e *Engine) expireDue() time.Duration {
+	now := twin.TimeOf(e.opts.Now())
+	due, wait := e.intents.next(now)
+	for _, x := range due {
+		e.takeBack(x, now)
+	}
+	return wait
 }
 
 func (e *Engine) takeBack(x expiry, now twin.Time) {

@@ -189,7 +189,7 @@ func join(paths []Path) string {
 // ask opens an intent for what a change asks for: leaves of desired that it has set, that
 // reported does not say, and that are not asked for already.
 func (s *stepper) ask(l *List) {
-	if s.Delta == nil || !s.Change.Current.Exists() {
+	if s.Delta == nil || s.Withdraw != nil || !s.Change.Current.Exists() {
 		return
 	}
 	before, _ := sections(s.Change.Previous)
@@ -303,24 +303,36 @@ func (l *List) Reply(v twin.Version, a *Answer) (*List, []Event, error) {
 }
 
 // Withdrawal is the request that takes an intent back: what is open of it is taken out of
-// desired.
-func (i *Intent) Withdrawal() []byte {
-	desired := map[string]any{}
-	for _, p := range i.Open {
-		at := desired
-		for _, name := range p[:len(p)-1] {
-			inner, ok := at[name].(map[string]any)
-			if !ok {
-				inner = map[string]any{}
-				at[name] = inner
-			}
-			at = inner
-		}
-		at[p[len(p)-1]] = nil
-	}
-	b, err := json.Marshal(map[string]any{"state": map[string]any{"desired": desired}})
+// desired, with the objects that would be empty then.
+func (i *Intent) Withdrawal(desired *twin.Node) []byte {
+	patch, _ := takeOut(desired, i.Open)
+	b, err := json.Marshal(map[string]any{"state": map[string]any{"desired": patch}})
 	if err != nil {
 		panic(err) // names and nulls are JSON
 	}
 	return b
+}
+
+// takeOut returns the merge patch that takes paths out of an object, and whether that leaves
+// nothing of it.
+func takeOut(n *twin.Node, paths []Path) (patch map[string]any, whole bool) {
+	below := map[string][]Path{}
+	gone := map[string]bool{}
+	for _, p := range paths {
+		if len(p) == 1 {
+			gone[p[0]] = true
+		} else {
+			below[p[0]] = append(below[p[0]], p[1:])
+		}
+	}
+	patch = map[string]any{}
+	for name, rest := range below {
+		inner, all := takeOut(n.Member(name), rest)
+		gone[name] = gone[name] || all
+		patch[name] = inner
+	}
+	for name := range gone {
+		patch[name] = nil
+	}
+	return patch, len(gone) == n.Len()
 }

@@ -65,7 +65,7 @@ func (l *life) change(t *testing.T, who, what string) []Event {
 		var v twin.Version
 		fmt.Sscanf(rest, "v%d", &v)
 		m.Withdraw = &twin.Withdrawal{Version: v, Expired: verb == "expire", Reason: "enough"}
-		what = string(l.list.Find(v).Withdrawal())
+		what = string(l.list.Find(v).Withdrawal(l.shadow.Desired))
 		what = what[len(`{"state":`) : len(what)-1]
 	}
 	var err error
