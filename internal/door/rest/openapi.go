@@ -3,6 +3,7 @@ package rest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -186,43 +187,63 @@ func (doc *openAPI) parameter(name, in string) parameter {
 	return parameter{Name: name, In: in, Description: a.text, Schema: &a.schema}
 }
 
+// parameters are all that routes have.
 func parameters() map[string]about {
+	all := parametersOfReads()
+	maps.Copy(all, parametersOfParts())
+	return all
+}
+
+func parametersOfReads() map[string]about {
 	text, one := schema{Type: "string"}, 1
 	when := schema{Type: "string", Format: "date-time"}
 	number := schema{Type: "integer", Minimum: &one}
 	boolean := schema{Type: "string", Enum: []string{"true", "false"}}
 	return map[string]about{
-		"shadow":            {"name of a named shadow; without it the classic one", text},
-		"allShadows":        {"of all shadows of the thing", boolean},
-		"whole":             {"delete all shadows, model and tags, not one shadow", boolean},
-		"model":             {"only things that have this model", text},
-		"thing":             {"only these things; may be repeated or hold several with commas", text},
-		"limit":             {"at most so many entries", number},
-		"cursor":            {"where the page before ended, as it said; with all else as it was", text},
-		"at":                {"the state at this time", when},
-		"version":           {"the state with this version; the newest, if versions started again", number},
-		"history":           {"false leaves the history out", boolean},
-		"from":              {"from this time on; for diff also a version such as v12", text},
-		"to":                {"before this time; for diff the time itself, or a version such as v12", text},
-		"fromVersion":       {"from this version on", number},
-		"toVersion":         {"up to this version", number},
-		"order":             {"newest or oldest first", schema{Type: "string", Enum: []string{"newest", "oldest"}}},
-		"form":              {"the states, or the patches as they were sent", schema{Type: "string", Enum: []string{asStates, asPatches}}},
-		"format":            {"of the answer", schema{Type: "string", Enum: []string{asJSON, asNDJSON, asCSV}}},
-		"kind":              {"only these kinds of event: " + strings.Join(twin.EventKindNames(), ", ") + "; may be repeated or hold several with commas", text},
-		"severity":          {"at least this severity", schema{Type: "string", Enum: []string{"info", "warning", "error", "critical"}}},
-		"type":              {"only events of this type", text},
-		"text":              {"only events with this text in them", text},
-		"correlation":       {"only events with this correlation id", text},
-		"path":              {"a value in the shadow, such as reported.temperature", text},
-		"metric":            {"a metric of the telemetry, such as motor.speed; may be repeated", text},
-		"window":            {"figures of the numbers in windows of this length, such as 1m, and not the numbers", text},
-		"arrivals":          {"true: say of each point when it arrived", boolean},
-		"fn":                {"figures of the windows, separated by commas: count, min, max, avg, sum, first, last, twa, delta, rate, p50, p95, p99, duration", text},
-		"points":            {"a chart of so many columns of pixels: the first, lowest, highest and last number of each, and the changes of states", text},
-		"names":             {"false: events without their kinds as names, as a client needs that takes only messages", boolean},
-		"minInterval":       {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},
-		"after":             {"begin after this event id; 0 is the oldest event that is kept", text},
+		"shadow":          {"name of a named shadow; without it the classic one", text},
+		"allShadows":      {"of all shadows of the thing", boolean},
+		"whole":           {"delete all shadows, model and tags, not one shadow", boolean},
+		"model":           {"only things that have this model", text},
+		"thing":           {"only these things; may be repeated or hold several with commas", text},
+		"limit":           {"at most so many entries", number},
+		"cursor":          {"where the page before ended, as it said; with all else as it was", text},
+		"at":              {"the state at this time", when},
+		"version":         {"the state with this version; the newest, if versions started again", number},
+		"history":         {"false leaves the history out", boolean},
+		"from":            {"from this time on; for diff also a version such as v12", text},
+		"to":              {"before this time; for diff the time itself, or a version such as v12", text},
+		"fromVersion":     {"from this version on", number},
+		"toVersion":       {"up to this version", number},
+		"order":           {"newest or oldest first", schema{Type: "string", Enum: []string{"newest", "oldest"}}},
+		"form":            {"the states, or the patches as they were sent", schema{Type: "string", Enum: []string{asStates, asPatches}}},
+		"format":          {"of the answer", schema{Type: "string", Enum: []string{asJSON, asNDJSON, asCSV}}},
+		"kind":            {"only these kinds of event: " + strings.Join(twin.EventKindNames(), ", ") + "; may be repeated or hold several with commas", text},
+		"severity":        {"at least this severity", schema{Type: "string", Enum: []string{"info", "warning", "error", "critical"}}},
+		"type":            {"only events of this type", text},
+		"text":            {"only events with this text in them", text},
+		"correlation":     {"only events with this correlation id", text},
+		"path":            {"a value in the shadow, such as reported.temperature", text},
+		"metric":          {"a metric of the telemetry, such as motor.speed; may be repeated", text},
+		"window":          {"figures of the numbers in windows of this length, such as 1m, and not the numbers", text},
+		"arrivals":        {"true: say of each point when it arrived", boolean},
+		"fn":              {"figures of the windows, separated by commas: count, min, max, avg, sum, first, last, twa, delta, rate, p50, p95, p99, duration", text},
+		"points":          {"a chart of so many columns of pixels: the first, lowest, highest and last number of each, and the changes of states", text},
+		"names":           {"false: events without their kinds as names, as a client needs that takes only messages", boolean},
+		"minInterval":     {"a shadow is sent at most once in this time, its newest event then; such as 500ms", text},
+		"after":           {"begin after this event id; 0 is the oldest event that is kept", text},
+		"If-Match":        {`the version that the shadow must have, such as "v3"`, text},
+		"If-None-Match":   {"answer 304 if the shadow has this version still", text},
+		"Idempotency-Key": {"a request that is repeated with the same key has one effect", text},
+		"Last-Event-ID":   {"id of the last event that was received", text},
+	}
+}
+
+// parametersOfParts are those of commands, jobs, models and the like.
+func parametersOfParts() map[string]about {
+	text, one := schema{Type: "string"}, 1
+	number := schema{Type: "integer", Minimum: &one}
+	boolean := schema{Type: "string", Enum: []string{"true", "false"}}
+	return map[string]about{
 		"command":           {"id of a command", text},
 		"job":               {"id of a job", text},
 		"webhook":           {"name of a webhook", text},
@@ -254,10 +275,6 @@ func parameters() map[string]about {
 		"state":             {"only commands in these states: queued, delivered, accepted, done, failed, rejected, expired, cancelled, or pending for the first three; may be repeated or hold several with commas", text},
 		"wait":              {"answer when the command has ended, or after this time; such as 10s, up to 30s", text},
 		"confirmationToken": {"ignored; AWS sends it with the confirmation of a destination", text},
-		"If-Match":          {`the version that the shadow must have, such as "v3"`, text},
-		"If-None-Match":     {"answer 304 if the shadow has this version still", text},
-		"Idempotency-Key":   {"a request that is repeated with the same key has one effect", text},
-		"Last-Event-ID":     {"id of the last event that was received", text},
 	}
 }
 
