@@ -127,3 +127,42 @@ func BenchmarkSummary(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAt_things reads many things as of an instant, each with three updates before it and
+// three after it.
+func BenchmarkAt_things(b *testing.B) {
+	s, err := pebblestore.Open(b.TempDir(), pebblestore.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	const things = 20_000
+	for i := range things {
+		fill(b, s, twin.ShadowKey{Thing: twin.ThingName(fmt.Sprintf("thing-%06d", i))}, 6)
+	}
+	r := history.New(unexpired{s}, nil)
+	names, heads := make([]twin.ThingName, things), make([]twin.Head, things)
+	for i := range things {
+		names[i], heads[i].Seq = twin.ThingName(fmt.Sprintf("thing-%06d", i)), 6
+	}
+	b.Run("each", func(b *testing.B) {
+		for b.Loop() {
+			for _, name := range names {
+				if _, _, err := r.At(b.Context(), twin.ShadowKey{Thing: name}, history.Point{Time: start + 150*second}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
+	b.Run("many", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := r.AtMany(b.Context(), names, heads, start+150*second, true); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -116,6 +116,44 @@ func (w *world) checkSeqs(r *history.Reader) {
 }
 
 // TestReader_Pebble reads a history from the store that the server has.
+// Many at once are as each on its own, in both stores.
+func TestReader_AtMany(t *testing.T) {
+	seeded(t, func(t *testing.T, rng *rand.Rand) {
+		for _, own := range []bool{false, true} {
+			w := newWorld(t)
+			if own {
+				s, err := pebblestore.Open(t.TempDir(), pebblestore.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				w.past.Store = s
+			}
+			w.live(rng, 600, keys, false)
+			r := w.reader()
+			things := append(slices.Sorted(maps.Keys(w.heads)), "zz-never")
+			heads := make([]twin.Head, len(things))
+			for i, thing := range things {
+				heads[i] = w.heads[thing]
+			}
+			for range 100 {
+				at := w.facts[rng.IntN(len(w.facts))].ev.Time + twin.Time(rng.IntN(3)-1)
+				found, err := r.AtMany(t.Context(), things, heads, at, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, thing := range things {
+					want := w.stateAt(twin.ShadowKey{Thing: thing}, at)
+					got := found[i].Shadow
+					if found[i].Err != nil || want == nil && got.Exists() || want != nil && (got.Exists() != want.after.Exists() || got.Exists() && encoding(got) != encoding(want.after)) {
+						t.Fatalf("%s at %d: %v, %+v, want %+v", thing, at, found[i].Err, got, want)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestReader_Pebble(t *testing.T) {
 	seeded(t, func(t *testing.T, rng *rand.Rand) {
 		s, err := pebblestore.Open(t.TempDir(), pebblestore.Options{NoSync: true})

@@ -78,46 +78,62 @@ func (r *rebuilding) page(ctx context.Context, things []twin.ThingName) error {
 	if err != nil {
 		return err
 	}
+	var moved []twin.ThingName
+	var their []twin.Head
 	for i, thing := range things {
 		if thing.IsModelLog() || ctx.Err() != nil {
 			continue
 		}
-		if err := r.thing(ctx, thing, heads[i].Time <= r.at); err != nil && ctx.Err() == nil {
+		if heads[i].Time > r.at {
+			moved, their = append(moved, thing), append(their, heads[i])
+			continue
+		}
+		if err := r.still(ctx, thing, &moved, &their, heads[i]); err != nil && ctx.Err() == nil {
 			r.server.notIndexed(thing, err)
 		}
+	}
+	found, err := r.past.AtMany(ctx, moved, their, r.at, len(r.server.groups) == 0)
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		if found[i].Err != nil && twin.Kind(found[i].Err) != twin.KindNotFound {
+			r.server.notIndexed(moved[i], found[i].Err)
+			continue
+		}
+		r.note(moved[i], found[i].Shadow)
 	}
 	r.index.Bring(ctx)
 	return nil
 }
 
-// thing notes one twin if it was there. unchanged says that nothing has happened since.
-func (r *rebuilding) thing(ctx context.Context, thing twin.ThingName, unchanged bool) error {
-	e := r.server.engine
-	key := twin.ShadowKey{Thing: thing}
-	var shadow *twin.Shadow
-	var err error
-	if unchanged {
-		if shadow, err = e.Shadow(ctx, key); err != nil {
-			return err
-		}
+// still notes a twin to which nothing has happened since, if it was there; one that came late is
+// of those that moved.
+func (r *rebuilding) still(ctx context.Context, thing twin.ThingName, moved *[]twin.ThingName, their *[]twin.Head, head twin.Head) error {
+	shadow, err := r.server.engine.Shadow(ctx, twin.ShadowKey{Thing: thing})
+	if err != nil {
+		return err
 	}
-	if !unchanged || shadow.NewestStamp()*1000 > int64(r.at) {
-		shadow, _, err = r.past.At(ctx, key, history.Point{Time: r.at})
-		if err != nil && twin.Kind(err) != twin.KindNotFound {
-			return err
-		}
+	if shadow.NewestStamp()*1000 > int64(r.at) {
+		*moved, *their = append(*moved, thing), append(*their, head)
+		return nil
 	}
-	at := e.Attributes(thing)
+	r.note(thing, shadow)
+	return nil
+}
+
+// note notes one twin if it was there.
+func (r *rebuilding) note(thing twin.ThingName, shadow *twin.Shadow) {
+	at := r.server.engine.Attributes(thing)
 	known := at.Created != 0 && at.Created <= r.at || at.Found != 0 && at.Found <= r.at
 	if !shadow.Exists() && !known {
-		return nil
+		return
 	}
 	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow}
 	if m, _ := r.server.models.Model(at.Model); m != nil {
 		n.Computed = compute(m, thing, at, shadow, r.at)
 	}
 	r.index.Settle(&n)
-	return nil
 }
 
 func compute(m *model.Model, thing twin.ThingName, at *twin.Attributes, shadow *twin.Shadow, now twin.Time) expr.Map {

@@ -95,6 +95,35 @@ func (m *Memory) Anchors(ctx context.Context, thing twin.ThingName) ([]twin.Head
 	return slices.Clone(m.anchors[thing]), nil
 }
 
+// DayEvents implements [Past].
+func (m *Memory) DayEvents(ctx context.Context, day uint32, things []twin.ThingName, limit int) ([][][]byte, error) {
+	if err := CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	all := make([][][]byte, len(things))
+	for i, thing := range things {
+		for key, events := range m.events {
+			if key.key != (twin.ShadowKey{Thing: thing}) || key.class != ClassOf(0, KindHistory) {
+				continue
+			}
+			for _, e := range events {
+				ev, err := twin.DecodeEvent(e.bytes)
+				if err != nil {
+					return nil, err
+				}
+				if ev.Time.Day() == day && len(all[i]) < limit {
+					all[i] = append(all[i], bytes.Clone(e.bytes))
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
 // LoggedThings implements [Past].
 func (m *Memory) LoggedThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error) {
 	if err := CheckLimit(limit); err != nil {

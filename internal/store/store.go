@@ -121,6 +121,10 @@ func (r *ThingRange) Holds(seq twin.Seq, t twin.Time) bool {
 type Past interface {
 	// ThingEvents returns canonical events.
 	ThingEvents(ctx context.Context, r ThingRange) ([][]byte, error)
+	// DayEvents returns for each thing the first so many canonical events of its classic shadow
+	// on a UTC day since 1970, of retention group 0, in order of seq, whether durable or not.
+	// It is fastest with the things in order of name.
+	DayEvents(ctx context.Context, day uint32, things []twin.ThingName, limit int) ([][][]byte, error)
 	// LoggedThings lists every thing that has an event, also one without a live
 	// shadow, by name, greater than after.
 	LoggedThings(ctx context.Context, after twin.ThingName, limit int) ([]twin.ThingName, error)

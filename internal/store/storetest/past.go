@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,6 +27,7 @@ func testPast(t *testing.T, s *subject) {
 		p.compareRange()
 	}
 	p.compareLists()
+	p.compareDays()
 	if _, err := s.ThingEvents(context.Background(), store.ThingRange{Thing: "a"}); twin.Kind(err) != twin.KindInvalid {
 		t.Errorf("no limit: %v", err)
 	}
@@ -114,6 +116,22 @@ func (p *pastTest) compareLists() {
 		})
 		alike(p, fmt.Sprintf("groups of %s", thing), func(s store.Store) ([]store.GroupDay, error) {
 			return s.Groups(context.Background(), thing)
+		})
+	}
+}
+
+// compareDays reads days of many things from both.
+func (p *pastTest) compareDays() {
+	p.t.Helper()
+	things := append(slices.Clone(p.things), "never")
+	slices.Sort(things)
+	if p.rnd.IntN(4) == 0 { // in any order too
+		p.rnd.Shuffle(len(things), func(i, j int) { things[i], things[j] = things[j], things[i] })
+	}
+	for d := range uint32(12) {
+		day, limit := firstDay+d-1, 1+p.rnd.IntN(6)
+		alike(p, fmt.Sprintf("day %d of %v, %d", day, things, limit), func(s store.Store) ([][][]byte, error) {
+			return s.DayEvents(context.Background(), day, things, limit)
 		})
 	}
 }
