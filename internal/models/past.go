@@ -32,26 +32,17 @@ const (
 	dayLength  = twin.Time(24 * time.Hour / time.Millisecond)
 )
 
-// figures are what can be asked of each kind of path.
-var (
-	ofSamples = map[string]bool{ //nolint:gochecknoglobals // read only
-		"avg": true, "min": true, "max": true, "percentile": true, "rate": true, "delta": true, "count": true,
-		"last": true, "since": true, "duration": true, "ewma": true,
-	}
-	ofReported = map[string]bool{"avg": true, "min": true, "max": true, "count": true, "delta": true, "rate": true} //nolint:gochecknoglobals // read only
-)
-
 // supported refuses a function over time that nothing answers.
 func supported(m *model.Model) error {
 	for i := range m.Computed() {
 		a := &m.Computed()[i]
 		for _, c := range a.Program.Calls() {
-			if c.Path[0] == "telemetry" && ofSamples[c.Function] || c.Path[0] == "reported" && ofReported[c.Function] {
+			if c.Path[0] == "telemetry" || c.Path[0] == "reported" {
 				continue
 			}
 			return &model.Error{
-				Line: 1, Column: 1, Reason: fmt.Sprintf("computed.%s: %s of %s is not there yet", a.Name, c.Function, c.Path),
-				Hint: "over time there are all functions of telemetry, and avg, min, max, count, delta and rate of reported",
+				Line: 1, Column: 1, Reason: fmt.Sprintf("computed.%s: %s of %s is not there", a.Name, c.Function, c.Path),
+				Hint: "over time there are telemetry and reported",
 			}
 		}
 	}
@@ -71,6 +62,7 @@ func (p *Past) Past(c *expr.Call) (v twin.Value, ok bool) {
 	return v, ok && p.Err == nil
 }
 
+// from is when the window of a call begins.
 func (p *Past) from(c *expr.Call) twin.Time {
 	return max(0, p.Now-twin.Time(c.Window/time.Millisecond))
 }
@@ -142,9 +134,8 @@ func figure(c *expr.Call, sum *series.Rollup, before *series.Point, end twin.Tim
 
 // ewma is the mean of the samples of the last five windows, each weighted by exp(-age/window).
 func (p *Past) ewma(c *expr.Call, metric twin.MetricName) (twin.Value, bool, error) {
-	const reach = 5 // what is older weighs less than a hundredth
 	window := twin.Time(c.Window / time.Millisecond)
-	q := telemetry.Query{Thing: p.Thing, Metric: metric, From: max(0, p.Now-reach*window), To: p.Now + 1, Limit: telemetry.PointsMax}
+	q := telemetry.Query{Thing: p.Thing, Metric: metric, From: max(0, p.Now-ewmaReach*window), To: p.Now + 1, Limit: telemetry.PointsMax}
 	var mean ewma
 	for {
 		res, err := p.Samples.Points(p.Context, q)
@@ -212,6 +203,10 @@ func since(s *telemetry.Strip, state twin.Value, now twin.Time) (twin.Value, boo
 func (p *Past) ofAttribute(c *expr.Call) (twin.Value, bool, error) {
 	if len(c.Path) < 2 {
 		return twin.Value{}, false, nil
+	}
+	switch c.Function {
+	case "percentile", "last", "since", "duration", "ewma":
+		return p.ofStays(c)
 	}
 	s, err := p.History.Series(p.Context, twin.ShadowKey{Thing: p.Thing}, c.Path.String(), p.from(c), p.Now+1, history.PageMax)
 	if err != nil {

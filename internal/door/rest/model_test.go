@@ -2,10 +2,13 @@ package rest_test
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const pumpModel = `name: pump
@@ -140,5 +143,50 @@ func TestModels_badInput(t *testing.T) {
 	}
 	if res := w.call(http.MethodGet, "/api/v1/twins/lamp-1/computed", ""); res.Code != 404 || !strings.Contains(res.Body.String(), "has no model") {
 		t.Errorf("without a model: %d %s", res.Code, res.Body)
+	}
+}
+
+// Functions over time of what is reported go by how long each value held.
+func TestModels_reportedOverTime(t *testing.T) {
+	w := newWorld(t)
+	w.ok(t, "PUT", "/api/v1/models/fan", `name: fan
+computed:
+  high: p95(reported.speed, "1h")
+  middle: p50(reported.speed, "1h")
+  smooth: ewma(reported.speed, "10m")
+  newest: last(reported.speed)
+  runs: duration(reported.mode == "on", "1h")
+  known: duration(reported.mode, "1h")
+  onFor: since(reported.mode == "on")
+  sameFor: since(reported.mode)
+  other: since(reported.mode == "off")
+`)
+	for _, body := range []string{`{"mode":"off","speed":0}`, `{"mode":"on","speed":100}`, `{"speed":300}`, `{"speed":300}`, `{"mode":"on","speed":null}`} {
+		w.ok(t, "PATCH", "/api/v1/twins/fan-1/reported", body)
+		w.pass(10 * time.Minute)
+	}
+	w.ok(t, "PATCH", "/api/v1/twins/fan-1", `{"model":"fan"}`)
+	var doc struct {
+		Computed []struct {
+			Name  string
+			Value *float64
+		}
+	}
+	w.read(t, "/api/v1/twins/fan-1/computed", &doc)
+	got := map[string]any{}
+	for _, c := range doc.Computed {
+		if got[c.Name] = nil; c.Value != nil {
+			got[c.Name] = math.Round(*c.Value*100) / 100
+		}
+	}
+	// 10 minutes of 0, 10 of 100, 20 of 300, then 10 without a speed.
+	e := math.Exp
+	smooth := (100*(e(-3)-e(-4)) + 300*(e(-1)-e(-3))) / (e(-1) - e(-5))
+	want := map[string]any{
+		"high": 300.0, "middle": 100.0, "smooth": math.Round(smooth*100) / 100, "newest": 300.0,
+		"runs": 2400.0, "known": 3000.0, "onFor": 2400.0, "sameFor": 2400.0, "other": nil,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
