@@ -64,6 +64,7 @@ func (e *Error) Error() string {
 //	driftSince   time since which the oldest part of delta waits
 //	stateSince   time since which the state lasts
 //	version      number of the classic shadow's version
+//	shadows      named shadows, shadows.config.reported.x, each with version, reported, desired and delta
 //	intentState  state of the oldest intent that is open, or of the one that ended last
 //	intentSince  time since which that is asked for
 //	intentCount  how many are open
@@ -84,6 +85,7 @@ var variables = map[string]*cel.Type{
 // queryVariables are the names that queries have beside.
 var queryVariables = map[string]*cel.Type{
 	"alarms": section, "alarmCount": cel.DoubleType, "driftSince": cel.TimestampType, "stateSince": cel.TimestampType, "version": cel.DoubleType,
+	"shadows":     section,
 	"intentState": cel.StringType, "intentSince": cel.TimestampType, "intentCount": cel.DoubleType,
 }
 

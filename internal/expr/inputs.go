@@ -56,7 +56,10 @@ type Inputs struct {
 }
 
 // Sections are the sections of a shadow; nil: an empty one.
-type Sections struct{ Reported, Desired, Delta *twin.Node }
+type Sections struct {
+	Reported, Desired, Delta *twin.Node
+	Shadows                  *twin.Node // named ones, for queries: each with version, reported, desired, delta
+}
 
 // Map is [Values] in a map.
 type Map map[string]twin.Value
@@ -97,7 +100,7 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return types.String(in.Model), true
 	case "tags":
 		return tagsVal(in.Tags), true
-	case "reported", "desired", "delta":
+	case "reported", "desired", "delta", "shadows":
 		return in.section(name), true
 	case "computed":
 		return valuesVal{values: in.Computed}, true
@@ -155,6 +158,8 @@ func (in *Inputs) section(name string) any {
 			return (*object)(s.Reported)
 		case "desired":
 			return (*object)(s.Desired)
+		case "shadows":
+			return (*object)(s.Shadows)
 		}
 		return (*object)(s.Delta)
 	}

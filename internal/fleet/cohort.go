@@ -16,6 +16,7 @@ const (
 	reported
 	desired
 	delta
+	shadows // the named ones
 	computed
 	telemetry
 	alarms
@@ -23,7 +24,7 @@ const (
 	rootsCount
 )
 
-var rootNames = [...]string{tags: "tags", reported: "reported", desired: "desired", delta: "delta", computed: "computed", telemetry: "telemetry", alarms: "alarms", sampled: ""}
+var rootNames = [...]string{tags: "tags", reported: "reported", desired: "desired", delta: "delta", shadows: "shadows", computed: "computed", telemetry: "telemetry", alarms: "alarms", sampled: ""}
 
 // rootOf returns the part that a variable of an expression names.
 func rootOf(variable string) (root, bool) {
@@ -32,7 +33,7 @@ func rootOf(variable string) (root, bool) {
 }
 
 // ofShadow reports whether the part is a tree of objects; others have names with dots.
-func (r root) ofShadow() bool { return r == reported || r == desired || r == delta }
+func (r root) ofShadow() bool { return r <= shadows && r != tags }
 
 // cohort is the twins of one model.
 type cohort struct {

@@ -59,6 +59,8 @@ type Note struct {
 	Intents    *Intents        // what is asked of the thing
 	Presence   bool            // it connected or disconnected
 	Named      bool            // a named shadow came or went
+	// Shadows are named shadows, or their tombstones; others are as before.
+	Shadows    map[twin.ShadowName]*twin.Shadow
 	samples    map[string]sample
 	lastSample twin.Time
 }
@@ -165,6 +167,11 @@ func (n *Note) add(m *Note) {
 	}
 	n.Presence = n.Presence || m.Presence
 	n.Named = n.Named || m.Named
+	if n.Shadows == nil {
+		n.Shadows = m.Shadows
+	} else {
+		maps.Copy(n.Shadows, m.Shadows)
+	}
 }
 
 func (n *Note) measure(r *twin.Row) {
@@ -247,6 +254,9 @@ func (x *Index) apply(ctx context.Context, n *Note) {
 	s, row := at.cohort, int(at.row)
 	if n.Shadow != nil {
 		s.putShadow(row, n.Shadow, x.opts.Drift)
+	}
+	for name, sh := range n.Shadows {
+		s.putNamed(row, name, sh)
 	}
 	if n.Computed != nil {
 		s.putValues(&s.roots[computed], row, n.Computed)
@@ -364,6 +374,26 @@ func (s *cohort) putShadow(row int, sh *twin.Shadow, driftOf func(string, *twin.
 	s.putMembers(&s.roots[reported], row, parts.Reported)
 	s.putMembers(&s.roots[desired], row, parts.Desired)
 	s.putMembers(&s.roots[delta], row, drift)
+}
+
+// putNamed lets a row have a named shadow: version, reported, desired and delta.
+func (s *cohort) putNamed(row int, name twin.ShadowName, sh *twin.Shadow) {
+	b := s.roots[shadows].grow(string(name))
+	if !sh.Exists() {
+		s.clear(b, row)
+		s.roots[shadows].prune(slices.Index(s.roots[shadows].order, b))
+		return
+	}
+	names, nodes := []string{"version"}, []*twin.Node{twin.ScalarNode(twin.NumberValue(float64(sh.Version)))}
+	for _, part := range []struct {
+		name string
+		node *twin.Node
+	}{{"reported", sh.Reported}, {"desired", sh.Desired}, {"delta", sh.Delta()}} {
+		if part.node != nil {
+			names, nodes = append(names, part.name), append(nodes, part.node)
+		}
+	}
+	s.put(b, row, twin.ObjectNode(names, nodes))
 }
 
 func (s *cohort) putAlarms(row int, raised map[string]bool) {

@@ -193,6 +193,8 @@ func (s *cohort) inputs(row int, reads []expr.Path, now twin.Time) *expr.Inputs 
 			in.Sections.Desired = s.objectNode(&s.roots[desired], row)
 		case "delta":
 			in.Sections.Delta = s.objectNode(&s.roots[delta], row)
+		case "shadows":
+			in.Sections.Shadows = s.objectNode(&s.roots[shadows], row)
 		}
 	}
 	return in

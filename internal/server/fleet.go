@@ -73,7 +73,7 @@ func (s *Server) settled(st *engine.Settled) {
 		if c.Key.Shadow == "" {
 			n.Shadow = c.Current
 		} else {
-			n.Named = true
+			n.Named, n.Shadows = true, map[twin.ShadowName]*twin.Shadow{c.Key.Shadow: c.Current}
 		}
 	}
 	if n.Shadow == nil {
@@ -169,6 +169,9 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) {
 	if m, _ := s.models.Model(at.Model); m != nil {
 		n.Computed = compute(m, thing, at, shadow, s.engine.Now())
 	}
+	if n.Shadows, err = s.namedShadows(ctx, thing); err != nil {
+		s.notIndexed(thing, err)
+	}
 	s.index.Settle(&n)
 	infos, _, err := s.telemetry.Reader().Series(ctx, thing)
 	if err != nil {
@@ -180,6 +183,33 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) {
 		s.index.Sample([]twin.Row{{Thing: thing, Time: x.Last, Arrival: x.Last, Values: []twin.Measurement{{Metric: x.Metric, Value: x.Value}}}})
 	}
 }
+
+// namedShadows reads the named shadows of a thing.
+func (s *Server) namedShadows(ctx context.Context, thing twin.ThingName) (map[twin.ShadowName]*twin.Shadow, error) {
+	var all map[twin.ShadowName]*twin.Shadow
+	for after := twin.ShadowName(""); ; {
+		names, err := s.engine.ShadowNames(ctx, thing, after, namedPage)
+		if err != nil {
+			return all, fmt.Errorf("list the shadows of %s: %w", thing, err)
+		}
+		for _, name := range names {
+			shadow, err := s.engine.Shadow(ctx, twin.ShadowKey{Thing: thing, Shadow: name})
+			if err != nil {
+				return all, err
+			}
+			if all == nil {
+				all = map[twin.ShadowName]*twin.Shadow{}
+			}
+			all[name], after = shadow, name
+		}
+		if len(names) < namedPage {
+			return all, nil
+		}
+	}
+}
+
+// namedPage is how many names of shadows are read at a time.
+const namedPage = 100
 
 // registry shows the AWS door what is known of things.
 type registry struct {

@@ -238,3 +238,47 @@ func TestFleet_restart(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 }
+
+// Named shadows are found as soon as they are acknowledged, and after a restart; one that is
+// deleted is not.
+func TestFleet_namedShadows(t *testing.T) {
+	c := config(t)
+	r := start(t, c)
+	put := func(thing, shadow, section, body string) {
+		t.Helper()
+		if status, answer := r.call(t, "PATCH", "/api/v1/twins/"+thing+"/"+section+"?shadow="+shadow, body); status != 200 {
+			t.Fatal(answer)
+		}
+	}
+	put("a", "conf", "reported", `{"interval":5,"net":{"ssid":"x"}}`)
+	put("a", "conf", "desired", `{"interval":10}`)
+	put("b", "conf", "reported", `{"interval":50}`)
+	put("b", "net-1", "reported", `{"up":true}`)
+	r.call(t, "PATCH", "/api/v1/twins/c/reported", `{"interval":5}`)
+	look := func() {
+		t.Helper()
+		r.finds(t, `shadows.conf.reported.interval >= 5`, "a", "b")
+		r.finds(t, `shadows.conf.delta.interval == 10 && shadows.conf.version == 2`, "a")
+		r.finds(t, `shadows.conf.reported.net.ssid.startsWith("x")`, "a")
+		r.finds(t, `has(shadows.conf)`, "a", "b")
+		r.finds(t, `shadows["net-1"].reported.up`, "b")
+		r.finds(t, `!has(shadows.conf)`, "c")
+		r.finds(t, `shadows.exists(name, name.startsWith("net"))`, "b")
+	}
+	look()
+	if _, body := r.call(t, "GET", "/api/v1/fleet?select=shadows&where="+url.QueryEscape(`id == "a"`), ""); !strings.Contains(body, `{"conf":{"version":2,"reported":{"interval":5,"net":{"ssid":"x"}},"desired":{"interval":10},"delta":{"interval":10}}}`) {
+		t.Error(body)
+	}
+	r.stop()
+	r.wait(t)
+	r = start(t, c)
+	look()
+	r.call(t, "DELETE", "/api/v1/twins/b?shadow=conf", "")
+	r.finds(t, `has(shadows.conf)`, "a")
+	r.call(t, "DELETE", "/api/v1/twins/b?shadow=net-1", "")
+	r.finds(t, "true", "a", "c")
+	r.call(t, "DELETE", "/api/v1/twins/a?shadow=conf", "")
+	r.finds(t, `has(shadows.conf)`)
+	r.stop()
+	r.wait(t)
+}

@@ -71,6 +71,10 @@ test('SearchIndex: the documented query syntax', async () => {
     ['(thingTypeName:motor OR shadow.reported.temp:10) AND NOT shadow.reported.mode:off', 1, 5], ['shadow.version > 0 AND shadow.reported.none:*'],
   ]) assert.deepEqual(await found(query), want.map((i) => `reg-${i}`), query);
   assert.deepEqual(await found('thingName:reg-*', { maxResults: 2 }), ['reg-1', 'reg-2', 'reg-3', 'reg-4', 'reg-5']);
+  await data.send(new UpdateThingShadowCommand({ thingName: 'reg-2', shadowName: 'conf', payload: Buffer.from('{"state":{"reported":{"interval":5},"desired":{"interval":7}}}') }));
+  assert.deepEqual(await found('shadow.name.conf.reported.interval < 6 AND shadow.name.conf.hasDelta:true'), ['reg-2']);
+  const [named] = (await iot.send(new SearchIndexCommand({ queryString: 'thingName:reg-2' }))).things;
+  assert.deepEqual(JSON.parse(named.shadow).name, { conf: { version: 1, reported: { interval: 5 }, desired: { interval: 7 }, delta: { interval: 7 }, hasDelta: true } });
   const [thing] = (await iot.send(new SearchIndexCommand({ indexName: 'AWS_Things', queryString: 'thingName:reg-5' }))).things;
   assert.deepEqual([thing.thingTypeName, thing.attributes, thing.connectivity.connected], ['motor', { site: 'hh1' }, false]);
   assert.deepEqual(JSON.parse(thing.shadow), { reported: { temp: 50, mode: 'on', on: true, fw: '1.5' }, desired: { temp: 20 }, delta: { temp: 20 }, hasDelta: true, version: 1 });

@@ -148,7 +148,7 @@ func (x *exchange) searchIndex(r *indexRequest) (any, error) {
 		}
 	}
 	page, err := x.door.fleet.Query(x.r.Context(), &fleet.Request{
-		Where: where, Limit: limit, Cursor: r.NextToken, Select: []string{"model", "tags", "connected", "version", "reported", "desired", "delta"},
+		Where: where, Limit: limit, Cursor: r.NextToken, Select: []string{"model", "tags", "connected", "version", "reported", "desired", "delta", "shadows"},
 	})
 	if err != nil {
 		return nil, err
@@ -174,10 +174,26 @@ func newThingDocument(row *fleet.Row) (t thingDocument, err error) {
 			return t, fmt.Errorf("read %s of the index: %w", row.ID, err)
 		}
 	}
-	if string(row.Values[3]) == "null" { // it has no classic shadow
-		return t, nil
+	var named map[string]map[string]json.RawMessage
+	if err := json.Unmarshal(row.Values[7], &named); err != nil {
+		return t, fmt.Errorf("read %s of the index: %w", row.ID, err)
 	}
-	shadow := map[string]any{"version": row.Values[3], "hasDelta": string(row.Values[6]) != "{}"}
+	for _, sh := range named {
+		sh["hasDelta"] = json.RawMessage(strconv.FormatBool(sh["delta"] != nil))
+	}
+	shadow := map[string]any{}
+	if len(named) > 0 {
+		shadow["name"] = named
+	}
+	if string(row.Values[3]) == "null" { // it has no classic shadow
+		if len(named) == 0 {
+			return t, nil
+		}
+		b, err := json.Marshal(shadow)
+		t.Shadow = string(b)
+		return t, err
+	}
+	shadow["version"], shadow["hasDelta"] = row.Values[3], string(row.Values[6]) != "{}"
 	for i, name := range []string{"reported", "desired", "delta"} {
 		if part := row.Values[4+i]; string(part) != "{}" {
 			shadow[name] = part

@@ -3,6 +3,7 @@ package awsiot
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,7 +31,7 @@ type field struct {
 func fieldAt(p expr.Path, kind fieldKind) field { return field{p.Expression(), kind, p} }
 
 // unsupported are the fields of AWS that nothing here stands for.
-var unsupported = []string{"shadow.name.", "shadow.metadata.", "deviceDefender.", "connectivity.timestamp", "connectivity.disconnectReason", "thingGroupNames", "thingId", "registry."}
+var unsupported = []string{"shadow.metadata.", "deviceDefender.", "connectivity.timestamp", "connectivity.disconnectReason", "thingGroupNames", "thingId", "registry."}
 
 // fieldOf reads the name of a field.
 //
@@ -63,9 +64,31 @@ func fieldOf(name string) (field, error) {
 			if len(parts) > 1 {
 				return fieldAt(parts, fieldAny), nil
 			}
+		case "name":
+			if f, ok := namedField(parts[1:]); ok {
+				return f, nil
+			}
 		}
 	}
-	return field{}, fmt.Errorf("there is no field %.100q; there are thingName, thingTypeName, attributes.NAME, shadow.reported.NAME, shadow.desired.NAME, shadow.delta.NAME, shadow.hasDelta, shadow.version and connectivity.connected", name)
+	return field{}, fmt.Errorf("there is no field %.100q; there are thingName, thingTypeName, attributes.NAME, shadow.reported.NAME, shadow.desired.NAME, shadow.delta.NAME, shadow.hasDelta, shadow.version, the same of named shadows as shadow.name.SHADOW.reported.NAME, and connectivity.connected", name)
+}
+
+// namedField is a field of a named shadow, shadow.name.NAME.reported.X.
+func namedField(parts []string) (field, bool) {
+	if len(parts) < 2 {
+		return field{}, false
+	}
+	at := append(expr.Path{"shadows"}, parts...)
+	switch parts[1] {
+	case "version":
+		return fieldAt(at, fieldNumber), len(parts) == 2
+	case "hasDelta":
+		delta := append(slices.Clone(at[:2]), "delta")
+		return field{source: "has(" + delta.Expression() + ")", kind: fieldHasPart}, len(parts) == 2
+	case "reported", "desired", "delta":
+		return fieldAt(at, fieldAny), len(parts) > 2
+	}
+	return field{}, false
 }
 
 // indexQuery is a query of AWS IoT fleet indexing that is being read.

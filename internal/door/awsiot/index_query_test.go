@@ -52,7 +52,7 @@ func TestParseIndexQuery(t *testing.T) {
 	for query, want := range map[string]string{
 		"": "empty", "thingName:a thingName:b": "AND or OR is missing", "pump-1": "there is no field", "shadow.reported:x": "there is no field", "thingName": "not followed by",
 		"thingName:*x": "begins with a wildcard", "(thingName:a": "a ) is missing", "shadow.reported.t:[1 5]": "TO is missing", "shadow.reported.t:[1 TO 5": "a range is", "thingName:": "a value is expected",
-		`thingName:"a`: `a " is missing`, "shadow.name.config.reported.x:1": "not indexed here", "connectivity.connected > 1": "no order", "thingName:a AND": "there is no field", "shadow.version:>x": "no number",
+		`thingName:"a`: `a " is missing`, "shadow.name.config:1": "there is no field", "shadow.name.config.hasDelta.x:true": "there is no field", "shadow.metadata.reported.x:1": "not indexed here", "connectivity.connected > 1": "no order", "thingName:a AND": "there is no field", "shadow.version:>x": "no number",
 		strings.Repeat("(", 20) + "thingName:a": "nested deeper", "deviceDefender.x:1": "not indexed here", "shadow.reported.t >": "a value is expected",
 	} {
 		if got, err := parseIndexQuery(query); err == nil || !strings.Contains(err.Error(), want) {
