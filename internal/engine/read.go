@@ -30,6 +30,11 @@ func (e *Engine) Shadow(ctx context.Context, key twin.ShadowKey) (*twin.Shadow, 
 	return s, nil
 }
 
+// NamedShadows lists the live named shadows of all things in order, after one.
+func (e *Engine) NamedShadows(ctx context.Context, after twin.ShadowKey, limit int) ([]twin.ShadowKey, error) {
+	return e.store.NamedShadows(ctx, after, limit)
+}
+
 // ShadowNames lists the live named shadows of a thing in order, after a name.
 func (e *Engine) ShadowNames(ctx context.Context, thing twin.ThingName, after twin.ShadowName, limit int) ([]twin.ShadowName, error) {
 	return e.store.ShadowNames(ctx, thing, after, limit)

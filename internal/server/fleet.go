@@ -144,6 +144,9 @@ func (s *Server) loadFleet(ctx context.Context) error {
 		s.index.Bring(ctx)
 	}
 	s.index.Bring(ctx)
+	if err := s.loadNamed(ctx); err != nil {
+		return err
+	}
 	s.log.Debug("twins are in the index", slog.Int("twins", s.index.Len()), slog.Duration("took", time.Since(start)))
 	ctx, stop := context.WithCancel(context.Background())
 	s.stopIndex = stop
@@ -169,9 +172,6 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) {
 	if m, _ := s.models.Model(at.Model); m != nil {
 		n.Computed = compute(m, thing, at, shadow, s.engine.Now())
 	}
-	if n.Shadows, err = s.namedShadows(ctx, thing); err != nil {
-		s.notIndexed(thing, err)
-	}
 	s.index.Settle(&n)
 	infos, _, err := s.telemetry.Reader().Series(ctx, thing)
 	if err != nil {
@@ -184,32 +184,28 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) {
 	}
 }
 
-// namedShadows reads the named shadows of a thing.
-func (s *Server) namedShadows(ctx context.Context, thing twin.ThingName) (map[twin.ShadowName]*twin.Shadow, error) {
-	var all map[twin.ShadowName]*twin.Shadow
-	for after := twin.ShadowName(""); ; {
-		names, err := s.engine.ShadowNames(ctx, thing, after, namedPage)
+// loadNamed reads the named shadows of all things into the index.
+func (s *Server) loadNamed(ctx context.Context) error {
+	for after := (twin.ShadowKey{}); ; {
+		keys, err := s.engine.NamedShadows(ctx, after, fleetPage)
 		if err != nil {
-			return all, fmt.Errorf("list the shadows of %s: %w", thing, err)
+			return fmt.Errorf("read the twins: %w", err)
 		}
-		for _, name := range names {
-			shadow, err := s.engine.Shadow(ctx, twin.ShadowKey{Thing: thing, Shadow: name})
+		for _, key := range keys {
+			shadow, err := s.engine.Shadow(ctx, key)
 			if err != nil {
-				return all, err
+				s.notIndexed(key.Thing, err)
+				continue
 			}
-			if all == nil {
-				all = map[twin.ShadowName]*twin.Shadow{}
-			}
-			all[name], after = shadow, name
+			s.index.Settle(&fleet.Note{Thing: key.Thing, Shadows: map[twin.ShadowName]*twin.Shadow{key.Shadow: shadow}})
 		}
-		if len(names) < namedPage {
-			return all, nil
+		s.index.Bring(ctx)
+		if len(keys) < fleetPage {
+			return nil
 		}
+		after = keys[len(keys)-1]
 	}
 }
-
-// namedPage is how many names of shadows are read at a time.
-const namedPage = 100
 
 // registry shows the AWS door what is known of things.
 type registry struct {

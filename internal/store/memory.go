@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -187,6 +188,28 @@ func (m *Memory) Things(ctx context.Context, after twin.ThingName, limit int) ([
 	}
 	slices.Sort(things)
 	return first(slices.Compact(things), limit), nil
+}
+
+// NamedShadows implements [Reader].
+func (m *Memory) NamedShadows(ctx context.Context, after twin.ShadowKey, limit int) ([]twin.ShadowKey, error) {
+	if err := CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	order := func(a, b twin.ShadowKey) int {
+		return cmp.Or(cmp.Compare(a.Thing, b.Thing), cmp.Compare(a.Shadow, b.Shadow))
+	}
+	var list []twin.ShadowKey
+	for k, s := range m.shadows {
+		if s.live && k.Shadow != "" && order(k, after) > 0 {
+			list = append(list, k)
+		}
+	}
+	slices.SortFunc(list, order)
+	return first(list, limit), nil
 }
 
 // ShadowNames implements [Reader].

@@ -184,6 +184,9 @@ type Reader interface {
 	// the classic shadow is the empty name and comes first (after "" skips it, so
 	// ask for it by Shadows).
 	ShadowNames(ctx context.Context, thing twin.ThingName, after twin.ShadowName, limit int) ([]twin.ShadowName, error)
+	// NamedShadows lists the live named shadows of all things, by thing and name, greater than
+	// after. The classic ones it passes over cost almost nothing.
+	NamedShadows(ctx context.Context, after twin.ShadowKey, limit int) ([]twin.ShadowKey, error)
 }
 
 // Log reads the past.

@@ -255,6 +255,43 @@ func (s *Store) ShadowNames(ctx context.Context, thing twin.ThingName, after twi
 	return names, nil
 }
 
+// NamedShadows implements [store.Reader].
+func (s *Store) NamedShadows(ctx context.Context, after twin.ShadowKey, limit int) ([]twin.ShadowKey, error) {
+	if err := store.CheckLimit(limit); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.exit()
+	var newest store.Pos
+	var list []twin.ShadowKey
+	lower := []byte{keyShadow}
+	if after.Thing != "" {
+		lower = append(appendShadowKey(nil, after), 0)
+	}
+	err := s.iterate(lower, []byte{keyShadow + 1}, func(iter *pebble.Iterator) error {
+		for ok := iter.First(); ok && len(list) < limit; ok = iter.Next() {
+			if k := iter.Key(); k[len(k)-1] == 0 { // the end of the name of a thing: a classic one
+				continue
+			}
+			key, pos, live, err := shadowAt(iter)
+			if err != nil {
+				return err
+			}
+			newest = max(newest, pos)
+			if live {
+				list = append(list, key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list named shadows: %w", err)
+	}
+	return list, s.durable.wait(ctx, newest, s.fence)
+}
+
 // Record implements [store.Records].
 func (s *Store) Record(ctx context.Context, kind twin.RecordKind, key string) (r twin.Record, ok bool, err error) {
 	if err := s.enter(ctx); err != nil {

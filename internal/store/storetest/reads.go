@@ -166,6 +166,23 @@ func testPaging(t *testing.T, s *subject) {
 			names = append(names, page...)
 		}
 		wantEqual(t, fmt.Sprintf("shadows by %d", size), names, shadows[1:])
+		var keys []twin.ShadowName
+		for after := (twin.ShadowKey{}); ; {
+			page, err := s.NamedShadows(t.Context(), after, size)
+			if err != nil || len(page) > size {
+				t.Fatal(page, err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, k := range page {
+				if k.Thing == "AB" {
+					keys = append(keys, k.Shadow)
+				}
+			}
+			after = page[len(page)-1]
+		}
+		wantEqual(t, fmt.Sprintf("named shadows of all by %d", size), keys, shadows[1:])
 	}
 	between, err := s.Things(t.Context(), "AA", 2)
 	if err != nil {
@@ -187,6 +204,7 @@ func testTombstones(t *testing.T, s *subject) {
 	s.mustCommit(t, w, w.Mutation(named, "", "b tombstone", false))
 	wantEqual(t, "things", things(), []twin.ThingName{"b"})
 	wantEqual(t, "shadows", first1(s.ShadowNames(t.Context(), "b", "", 9)), []twin.ShadowName(nil))
+	wantEqual(t, "named shadows", first1(s.NamedShadows(t.Context(), twin.ShadowKey{}, 9)), []twin.ShadowKey(nil))
 	s.mustCommit(t, w, w.Mutation(classic, `{}`, "a again", true))
 	wantEqual(t, "things", things(), []twin.ThingName{"a", "b"})
 	wantEqual(t, "head", s.head(t, "a").Seq, twin.Seq(3))
