@@ -39,6 +39,7 @@ var imports = map[string]rule{
 	"internal/model/builtin":     {nil, "definitions that come with the program: files alone"},
 	"internal/wot":               {[]string{"twin", "internal/model"}, "describes a twin by what its model declares and by what is known of it"},
 	"internal/model/convert":     {[]string{"internal/wot"}, "what other systems call a kind of thing, as a model: texts alone"},
+	"internal/anomaly":           {nil, "how unusual numbers are: no disk, no clock, no twins"},
 	"internal/profile":           {[]string{"twin", "internal/history", "internal/telemetry", "internal/series"}, "what a twin does by itself, from its past alone"},
 	"internal/models":            {[]string{"twin", "internal/expr", "internal/model", "internal/history", "internal/telemetry", "internal/series", "internal/profile"}, "the models in force, and what they compute of a twin with its past"},
 	"internal/fleet":             {[]string{"twin", "internal/expr"}, "all twins in columns: over the nouns, fed by whoever knows what has become durable"},
@@ -58,7 +59,7 @@ var imports = map[string]rule{
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},
-	"cmd/twofold": {[]string{"twin", "internal/server", "internal/proof", "internal/model/builtin", "internal/model/convert", "client"}, "talks to a server over its public API, proves the past of one that is stopped, and has models to start from"},
+	"cmd/twofold": {[]string{"internal/anomaly", "twin", "internal/server", "internal/proof", "internal/model/builtin", "internal/model/convert", "client"}, "talks to a server over its public API, proves the past of one that is stopped, and has models to start from"},
 }
 
 // engines names the third-party engines that one package alone may name; YAML is read

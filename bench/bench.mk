@@ -50,3 +50,7 @@ kill-control: bench-server
 
 long-kill: bench-server
 	go run ./bench/kill -server bin/twofold -budget $(BUDGET) -ledger evidence/ledger.jsonl
+
+# The anomaly score on public data, which is no part of the repository; skipped where it is not.
+bench-predict:
+	go run ./bench/predict -data ../shared/data
