@@ -1,6 +1,6 @@
 # Benchmarks and long checks; see docs/benchmarks.md. Included by the Makefile.
 
-.PHONY: bench-server bench-ingest bench-history bench-telemetry bench-commands bench-jobs bench-models bench-fleet bench-memory kill-smoke kill-control long-kill
+.PHONY: bench-server bench-ingest bench-history bench-telemetry bench-commands bench-jobs bench-models bench-fleet bench-memory bench-predict kill-smoke kill-control long-kill
 
 BENCH_SECONDS ?= 30
 BUDGET ?= 30m
