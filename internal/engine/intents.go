@@ -69,7 +69,10 @@ func (c *committer) keepIntents(g *group, j *job, s *shadow, next *intent.List, 
 		ev.Origin.PacketID = 0
 		g.bytes += len(c.link(g, j, &ev).Event)
 	}
-	w := twin.RecordWrite{Kind: twin.RecordIntents, Key: intent.Key(j.update.Key), Value: next.Encode()}
+	w := twin.RecordWrite{Kind: twin.RecordIntents, Key: intent.Key(j.update.Key)}
+	if !next.Empty() {
+		w.Value = next.Encode()
+	}
 	g.bytes += len(w.Key) + len(w.Value)
 	m := &g.mutations[j.mutation]
 	m.Records = append(m.Records, w)
@@ -230,8 +233,12 @@ func (t *intentTable) count(key twin.ShadowKey, before, next *intent.List) *inte
 func (t *intentTable) set(key twin.ShadowKey, l *intent.List) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.m[key] = l
 	delete(t.more, key)
+	if l.Empty() {
+		delete(t.m, key)
+		return
+	}
+	t.m[key] = l
 	for i := range l.Open {
 		if x := &l.Open[i]; x.Expires != 0 {
 			t.expire(key, x)

@@ -421,7 +421,12 @@ func (s *cohort) putState(row int, to *State) {
 
 func (s *cohort) putIntents(row int, to *Intents) {
 	s.rows[row].intentSince, s.rows[row].intents = to.Since, uint16(min(to.Open, math.MaxUint16))
-	s.putText(s.state.grow("intent"), row, text, to.State)
+	name := s.state.grow("intent")
+	if to.State == "" {
+		s.clear(name, row)
+		return
+	}
+	s.putText(name, row, text, to.State)
 }
 
 func (s *cohort) putSamples(row int, n *Note) {

@@ -87,6 +87,9 @@ type List struct {
 	Last *Ended   `json:"last,omitempty"` // that ended last
 }
 
+// Empty reports whether there is nothing to keep.
+func (l *List) Empty() bool { return l == nil || len(l.Open) == 0 && l.Last == nil }
+
 // Oldest returns the open intent that was asked first; nil: there is none.
 func (l *List) Oldest() *Intent {
 	if l == nil || len(l.Open) == 0 {

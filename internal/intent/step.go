@@ -41,6 +41,9 @@ func (l *List) Step(m *Move) (*List, []Event) {
 		}
 	}
 	s.ask(l)
+	if !m.Change.Current.Exists() && !l.Empty() {
+		return &List{}, s.events // what came of it is in the log
+	}
 	if !s.moved {
 		return l, nil
 	}

@@ -79,7 +79,7 @@ func (s *Server) settled(st *engine.Settled) {
 	if n.Shadow == nil {
 		n.Shadow = st.Renewed
 	}
-	if st.Key.Shadow == "" {
+	if st.Intents != nil && st.Key.Shadow == "" {
 		n.Intents = asked(st.Intents)
 	}
 	if ev := st.Event; ev != nil {
@@ -98,7 +98,7 @@ func raised(m *model.Memory) map[string]bool {
 	return all
 }
 
-// asked is what the index knows of intents; nil: nothing.
+// asked is what the index knows of intents.
 func asked(l *intent.List) *fleet.Intents {
 	switch first := l.Oldest(); {
 	case first != nil:
@@ -106,7 +106,7 @@ func asked(l *intent.List) *fleet.Intents {
 	case l != nil && l.Last != nil:
 		return &fleet.Intents{State: string(l.Last.State), Since: l.Last.Asked}
 	}
-	return nil
+	return &fleet.Intents{}
 }
 
 func stateOf(m *model.Memory) *fleet.State {
@@ -168,7 +168,10 @@ func (s *Server) loadTwin(ctx context.Context, thing twin.ThingName) {
 		return
 	}
 	memory := s.engine.Memory(thing)
-	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory), State: stateOf(memory), Intents: asked(s.engine.Intents(twin.ShadowKey{Thing: thing}))}
+	n := fleet.Note{Thing: thing, Attributes: at, Shadow: shadow, Named: true, Alarms: raised(memory), State: stateOf(memory)}
+	if l := s.engine.Intents(twin.ShadowKey{Thing: thing}); l != nil {
+		n.Intents = asked(l)
+	}
 	if m, _ := s.models.Model(at.Model); m != nil {
 		n.Computed = compute(m, thing, at, shadow, s.engine.Now())
 	}

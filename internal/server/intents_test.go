@@ -126,6 +126,13 @@ func TestIntents_expire(t *testing.T) {
 		}
 	}
 	r.wants(t, "b", "", "last v1 superseded withdrawn by 127.0.0.1")
+	// A shadow that is deleted leaves nothing behind but the log.
+	r.call(t, "PATCH", "/api/v1/twins/b", `{"tags":{"site":"hh1"}}`)
+	r.call(t, "PATCH", "/api/v1/twins/b/desired", `{"y":2}`)
+	r.finds(t, `intentState == "pending"`, "b")
+	r.call(t, "DELETE", "/api/v1/twins/b", "")
+	r.wants(t, "b", "", "")
+	r.finds(t, `holds(intentState != "") || intentCount > 0`, "a")
 	if status, body := r.call(t, "PATCH", "/api/v1/twins/b/desired?expiresIn=soon", `{}`); status != 400 || !strings.Contains(body, "expiresIn") {
 		t.Error(status, body)
 	}
