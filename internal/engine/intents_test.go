@@ -209,6 +209,24 @@ func TestIntents_delivered(t *testing.T) {
 	}
 }
 
+// A delta that is new for one intent comes again for those before it.
+func TestIntents_sent(t *testing.T) {
+	e := openEngine(t, store.NewMemory(), engine.Options{Intents: true})
+	for v := range twin.Version(2) {
+		do(t, e, update(t, "a", fmt.Sprintf(`{"state":{"desired":{"x%d":1}}}`, v)))
+		ch := make(chan error, 1)
+		if err := e.IntentDelivered(classic("a"), v+1, "a", true, func(err error) { ch <- err }); err != nil {
+			t.Fatal(err)
+		}
+		if err := await(t, ch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l := e.Intents(classic("a")); l.Open[0].Sent != 2 || l.Open[1].Sent != 1 {
+		t.Errorf("%s", l.Encode())
+	}
+}
+
 // What is asked for with an end is taken out of desired when its time is over, and nothing else.
 func TestIntents_expire(t *testing.T) {
 	c := newClock()

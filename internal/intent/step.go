@@ -252,7 +252,11 @@ func (l *List) Deliver(v twin.Version, client string, sent int, now twin.Time) (
 	var events []Event
 	for i := range next.Open {
 		x := &next.Open[i]
-		if x.Version > v || x.Delivered != 0 {
+		if x.Version > v {
+			continue
+		}
+		if x.Delivered != 0 { // it had it already
+			x.Sent += sent
 			continue
 		}
 		x.Delivered, x.Client, x.Sent = now, client, x.Sent+sent
