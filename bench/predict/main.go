@@ -10,9 +10,11 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,7 +94,7 @@ func report(files []*nabFile, scores map[string][]float64) {
 			folders[filepath.Dir(f.name)] = true
 		}
 	}
-	for folder := range folders {
+	for _, folder := range slices.Sorted(maps.Keys(folders)) {
 		var in, out []*nabFile
 		for _, f := range files {
 			if strings.HasPrefix(f.name, folder+"/") {

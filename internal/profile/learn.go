@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twofold-iot/twofold/internal/history"
@@ -320,9 +319,4 @@ func (s *strip) points(to, length twin.Time) []series.Point {
 		}
 	}
 	return list
-}
-
-// Title is the name of an hour of the week, such as Mon 09.
-func Title(hour int) string {
-	return strings.Fields("Mon Tue Wed Thu Fri Sat Sun")[hour/24] + fmt.Sprintf(" %02d", hour%24)
 }

@@ -264,7 +264,7 @@ func (x *exchange) deprecateThingType(name string, q *thingTypeRequest) (any, er
 }
 
 // deleteThingType deletes a thing type that is deprecated and that no thing has. It does not
-// touch a model; there the five minutes that AWS asks for in between are for its caches.
+// touch a model. On AWS five minutes have to pass in between, for its caches; here none.
 func (x *exchange) deleteThingType(name string, _ *thingTypeRequest) (any, error) {
 	t, err := x.typeOf(name)
 	if err != nil {
