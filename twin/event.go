@@ -37,6 +37,8 @@ const (
 	EventModel        EventKind = 13 // a version of a model came into force; only in the log of [ModelLog]
 	EventGroup        EventKind = 14 // the twin has come to meet the condition of a live group, or does no more; Correlation names the group
 	EventIntent       EventKind = 15 // a step in the life of what is asked of the thing; Type says which, Correlation is the version that asked, as v12
+	EventAnomaly      EventKind = 16 // an episode of unusual measurements started or ended, or somebody judged it; Type says which, Correlation names it
+	EventPrediction   EventKind = 17 // when the thing is expected to fail; Type is "made" or "withdrawn"
 )
 
 // The types of events of kind managed.
@@ -63,6 +65,7 @@ var eventKinds = [...]string{ //nolint:gochecknoglobals // read only
 	EventUpdated: "updated", EventDeleted: "deleted", EventRecorded: "recorded", EventRejected: "rejected",
 	EventConnected: "connected", EventDisconnected: "disconnected", EventReported: "reported", EventManaged: "managed",
 	EventCommand: "command", EventJob: "job", EventBehaviour: "behaviour", EventAlarm: "alarm", EventModel: "model", EventGroup: "group", EventIntent: "intent",
+	EventAnomaly: "anomaly", EventPrediction: "prediction",
 }
 
 // String returns the kind as it is shown.

@@ -30,6 +30,7 @@ const (
 	RecordAction      RecordKind = 29 // how far the feed has been read for what behaviours ask for
 	RecordThingType   RecordKind = 30 // thing type of the AWS registry, by name, see docs/format/thing-type.md
 	RecordIntents     RecordKind = 31 // what is asked of a thing by a shadow, by thing and shadow, see docs/format/intent.md
+	RecordPredictor   RecordKind = 32 // what is learned of the measurements of a thing, by thing, see docs/format/predict.md
 	RecordModel       RecordKind = 25 // version of a model, by name and number, see docs/format/model.md
 )
 

@@ -72,9 +72,7 @@ func scoreAll(files []*nabFile, change func(time.Time, float64) (time.Time, floa
 		out := make([]float64, len(f.values))
 		for i, v := range f.values {
 			t, v := change(f.times[i], v)
-			if r := d.Add(t, v); r.Rising {
-				out[i] = r.Surprise
-			}
+			out[i] = d.Add(t, v).Score
 		}
 		points += len(out)
 		scores[f.name] = out

@@ -102,7 +102,7 @@ func scoreFile(in io.Reader, out io.Writer, timeColumn string, values []string) 
 		if err != nil {
 			return err
 		}
-		x, metric := detector.Add(at, numbers)
+		x, metric := detector.AddRow(at, numbers)
 		name := ""
 		if x.Signal != "" {
 			name = s.header[s.values[metric]]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -61,4 +62,10 @@ func (r *Reader) held(ctx context.Context, key twin.ShadowKey, from, to twin.Tim
 	l = line{moments: moments, until: to}
 	l.sort()
 	return l, states, cut, nil
+}
+
+// Since returns the events of the shadows of a thing after one, oldest first. from is at or
+// before the time of that one, zero if that is not known.
+func (r *Reader) Since(ctx context.Context, thing twin.ThingName, seq twin.Seq, from twin.Time, limit int) ([]twin.Event, error) {
+	return r.thingEvents(ctx, store.ThingRange{Thing: thing, Kinds: []store.Kind{store.KindHistory}, From: from, After: seq, Limit: limit})
 }

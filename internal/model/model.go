@@ -29,6 +29,8 @@ type Model struct {
 	behaviour   *Behaviour        // nil: none
 	beside      []expr.Path       // of telemetry and the connection, that a step reads
 	metrics     []twin.MetricName // of beside
+	monitors    Monitors
+	failure     *Failure // nil: it is not said
 }
 
 // Attribute is one computed attribute.

@@ -41,6 +41,8 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 		"schema":      m.parseSchema,
 		"annotations": func(n ast.Node) error { return m.parseAnnotations(n, env) },
 		"behaviour":   func(n ast.Node) error { return m.parseBehaviour(n, env) },
+		"monitors":    m.parseMonitors,
+		"failure":     m.parseFailure,
 	})
 	if err != nil {
 		return nil, err

@@ -65,6 +65,11 @@ func (s *Server) settled(st *engine.Settled) {
 	if st.Thing.IsModelLog() || st.Event != nil && st.Event.Kind == twin.EventGroup {
 		return
 	}
+	if c := st.Change; c != nil && c.Key.Shadow == "" {
+		if p := s.predict.Load(); p != nil { // before, all things are looked at
+			p.Changed(st.Thing)
+		}
+	}
 	n := fleet.Note{Thing: st.Thing, Attributes: st.Attributes, Computed: st.Computed}
 	if st.Memory != nil {
 		n.Alarms, n.State = raised(st.Memory), stateOf(st.Memory)

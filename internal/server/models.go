@@ -50,9 +50,18 @@ type listening struct {
 func (l listening) Ingest(rows []twin.Row, durable bool, done func(error)) error {
 	heard := l.server.beside.Listen(rows)
 	sampled := fleet.Measure(rows)
+	var things []twin.ThingName
+	for i := range sampled {
+		if i == 0 || sampled[i].Thing != sampled[i-1].Thing {
+			things = append(things, sampled[i].Thing)
+		}
+	}
 	taken := func(err error) {
 		if err == nil {
 			l.server.index.Sample(sampled) // before anybody is told that they are taken
+			if p := l.server.predict.Load(); p != nil {
+				p.ChangedAll(things)
+			}
 		}
 		done(err)
 	}

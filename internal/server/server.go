@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -20,6 +21,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/fleet"
 	"github.com/twofold-iot/twofold/internal/group"
 	"github.com/twofold-iot/twofold/internal/models"
+	"github.com/twofold-iot/twofold/internal/predict"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/store/pebblestore"
 	"github.com/twofold-iot/twofold/internal/telemetry"
@@ -89,6 +91,10 @@ type Server struct {
 	// stopActions ends the sending of what behaviours ask for; acting waits for that.
 	stopActions context.CancelFunc
 	acting      sync.WaitGroup
+	predict     atomic.Pointer[predict.Service] // nil: not open
+	// stopPredict ends the watching of measurements; predicting waits for that.
+	stopPredict context.CancelFunc
+	predicting  sync.WaitGroup
 	// stopRetention ends the expiry of history; retaining waits for that.
 	stopRetention context.CancelFunc
 	retaining     sync.WaitGroup
@@ -204,6 +210,10 @@ func (s *Server) openEngine(limits twin.Limits) (err error) {
 
 // stopReading ends what goes by what has become durable.
 func (s *Server) stopReading() {
+	if s.stopPredict != nil {
+		s.stopPredict() // what it has learned is written before the engine ends
+		s.predicting.Wait()
+	}
 	if s.stopLive != nil {
 		s.stopLive()
 		s.watching.Wait()
@@ -230,6 +240,9 @@ func (s *Server) openOthers() (err error) {
 		}
 	}
 	s.runGroups()
+	if err := s.openPredict(); err != nil {
+		return err
+	}
 	return s.runActions()
 }
 

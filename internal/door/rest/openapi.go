@@ -250,6 +250,8 @@ func parametersOfParts() map[string]about {
 		"letter":            {"id of a dead letter: the webhook-id of its requests", text},
 		"force":             {"also if it has not ended", boolean},
 		"by":                {"who acknowledges; the address of the caller", text},
+		"threshold":         {"surprise from which on a moment is told of; may be repeated or hold several with commas", text},
+		"days":              {"how many days ahead", number},
 		"for":               {"how long, such as 90s or 2h; 0s: no longer", text},
 		"alarm":             {"name of an alarm of the model", text},
 		"property":          {"name of a property, such as reported.level, desired.level, telemetry.flow, computed.efficiency, state", text},

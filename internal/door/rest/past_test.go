@@ -18,6 +18,7 @@ import (
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/job"
 	"github.com/twofold-iot/twofold/internal/models"
+	"github.com/twofold-iot/twofold/internal/predict"
 	"github.com/twofold-iot/twofold/internal/profile"
 	"github.com/twofold-iot/twofold/internal/store"
 	"github.com/twofold-iot/twofold/internal/telemetry"
@@ -35,9 +36,12 @@ type world struct {
 	jobs      *job.Service
 	backup    rest.Backup // what a backup does
 
-	mu  sync.Mutex
-	now time.Time
+	mu    sync.Mutex
+	now   time.Time
+	watch predict.Rules // of all things
 }
+
+func (w *world) rules(twin.ThingName) predict.Rules { return w.watch }
 
 func (w *world) Now() time.Time {
 	w.mu.Lock()
@@ -100,8 +104,13 @@ func newWorld(t *testing.T) *world {
 		Registry: registry, Samples: telemetry.NewReader(s), History: past, Connected: connected, Now: e.Now,
 		LastSeen: func(twin.ThingName) twin.Time { return 0 },
 	}
+	watch, err := predict.New(logger, e, predict.Options{Samples: telemetry.NewReader(s), History: past, Now: e.Now, Rules: w.rules})
+	if err != nil {
+		t.Fatal(err)
+	}
 	h := rest.New(logger, e, rest.Options{
-		NewID: func() string { return "01ID" }, Now: w.Now,
+		Predictions: watch,
+		NewID:       func() string { return "01ID" }, Now: w.Now,
 		Past: past, Twins: m, Storage: w.storage, Backup: w.back, Mirror: e, Telemetry: &w.samples, Samples: telemetry.NewReader(s), Commands: newCommands(t, e, w.Now), Jobs: jobs, Artifacts: jobs, Expand: expand(jobs), Webhooks: newWebhooks(t, e, s, w.Now),
 		Fleet: all.queries, Connected: connected, Models: registry, Alarms: registry, Computed: viewer, Behaviours: viewer, Learner: &profile.Learner{History: past, Samples: telemetry.NewReader(s)}, Groups: newGroups(t, e, all.queries), Intents: e,
 	})
@@ -197,7 +206,7 @@ func TestTwin_sample(t *testing.T) {
 				{"timestamp": "2026-11-22T13:00:00.000Z", "version": 2, "state": {"temperature": 42, "mode": "running"}},
 				{"timestamp": "2026-11-22T12:00:00.000Z", "version": 1, "state": {"temperature": 40, "mode": "running"}}],
 			"computed": {"uptimeHours": 3, "avgTemperature": 41.3333336, "anomalyScore": null, "predictedFailureDate": null},
-			"why": {"anomalyScore": "this version computes no scores", "predictedFailureDate": "this version makes no predictions"}}`)
+			"why": {"anomalyScore": "not enough data: 3 of 21 samples", "predictedFailureDate": "the model of the thing does not say when it has failed: give it a failure section"}}`)
 	}
 	var without map[string]any
 	if err := json.Unmarshal(w.ok(t, "GET", "/twins/pump-7?history=false", "").Body.Bytes(), &without); err != nil {

@@ -66,6 +66,8 @@ type Options struct {
 	Fleet      Fleet             // queries over all twins; nil: there are none
 	Groups     Groups            // live groups; nil: there are none
 	Intents    Intents           // what is asked of things; nil: it is not told
+	// Predictions say how unusual measurements are and when things fail; nil: that is not told.
+	Predictions Predictions
 	// PublicURL is the address of the server as its clients reach it; empty: that of the request.
 	PublicURL string
 	// Expand fills in what the document of a new job names by placeholders; nil: nothing is.

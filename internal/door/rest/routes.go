@@ -114,6 +114,9 @@ func (d *door) addDefinedRoutes(list []route) []route {
 	if d.opts.Intents != nil {
 		list = append(list, d.intentRoutes()...)
 	}
+	if d.opts.Predictions != nil {
+		list = append(list, d.predictionRoutes()...)
+	}
 	if d.opts.Fleet != nil {
 		list = append(list, d.fleetRoutes()...)
 	}

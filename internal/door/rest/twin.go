@@ -221,7 +221,10 @@ func (d *door) addPast(r *http.Request, key twin.ShadowKey, p *params, doc *docu
 		return err
 	}
 	doc.Computed, err = computed(&sum, connected, ofModel, doc.Why)
-	return err
+	if err != nil {
+		return err
+	}
+	return d.addPrediction(r.Context(), key, doc)
 }
 
 // ofModel returns what the model of a thing computes; nothing for a named shadow.
@@ -306,13 +309,6 @@ func computed(sum *history.Summary, connected bool, ofModel []models.Attribute, 
 	if sum.AveragesFrom > sum.From {
 		why["averages"] = "they begin at " + timeText(sum.AveragesFrom) + ": of more than " +
 			strconv.Itoa(history.SummaryEventsMax) + " updates in the window the newest count"
-	}
-	for _, missing := range [...][2]string{{"anomalyScore", "this version computes no scores"}, {"predictedFailureDate", "this version makes no predictions"}} {
-		if named[missing[0]] {
-			continue
-		}
-		why[missing[0]] = missing[1]
-		fields = append(append(append(fields, `,"`...), missing[0]...), `":null`...)
 	}
 	fields[0] = '{'
 	return append(fields, '}'), nil
