@@ -25,8 +25,13 @@ func main() {
 	log.SetFlags(0)
 	data := flag.String("data", "../shared/data", "folder with the data sets")
 	flag.Parse()
-	if err := nab(filepath.Join(*data, "nab")); err != nil {
-		log.Fatal(err)
+	for _, set := range []struct {
+		folder string
+		run    func(dir string) error
+	}{{"nab", nab}, {"cmapss", cmapss}} {
+		if err := set.run(filepath.Join(*data, set.folder)); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 
