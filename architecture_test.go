@@ -41,6 +41,8 @@ var imports = map[string]rule{
 	"internal/model/convert":     {[]string{"internal/wot"}, "what other systems call a kind of thing, as a model: texts alone"},
 	"internal/anomaly":           {nil, "how unusual numbers are: no disk, no clock, no twins"},
 	"internal/profile":           {[]string{"twin", "internal/history", "internal/telemetry", "internal/series"}, "what a twin does by itself, from its past alone"},
+	"internal/boost":             {nil, "boosted trees; pure figures"},
+	"internal/rul":               {[]string{"internal/boost"}, "what is left of lives, learned from those that ended; pure figures"},
 	"internal/trend":             {nil, "when a degradation reaches a limit; pure figures"},
 	"internal/predict":           {[]string{"twin", "internal/store", "internal/history", "internal/telemetry", "internal/series", "internal/anomaly", "internal/trend"}, "watches the measurements of twins by what is stored of them"},
 	"internal/models":            {[]string{"twin", "internal/expr", "internal/model", "internal/history", "internal/telemetry", "internal/series", "internal/profile"}, "the models in force, and what they compute of a twin with its past"},
@@ -61,7 +63,7 @@ var imports = map[string]rule{
 		"internal/door/mqtt", "internal/door/awsiot", "internal/door/device", "internal/door/rest",
 	}, "the only wiring"},
 	"client":      {[]string{"twin"}, "a user of the public API"},
-	"cmd/twofold": {[]string{"internal/anomaly", "twin", "internal/server", "internal/proof", "internal/model/builtin", "internal/model/convert", "client"}, "talks to a server over its public API, proves the past of one that is stopped, and has models to start from"},
+	"cmd/twofold": {[]string{"internal/anomaly", "internal/rul", "twin", "internal/server", "internal/proof", "internal/model/builtin", "internal/model/convert", "client"}, "talks to a server over its public API, proves the past of one that is stopped, and has models to start from"},
 }
 
 // engines names the third-party engines that one package alone may name; YAML is read

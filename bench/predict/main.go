@@ -28,7 +28,7 @@ func main() {
 	for _, set := range []struct {
 		folder string
 		run    func(dir string) error
-	}{{"nab", nab}, {"cmapss", cmapss}} {
+	}{{"nab", nab}, {"cmapss", cmapss}, {"ims_bearing", bearing}, {"nasa_battery", batteries}} {
 		if err := set.run(filepath.Join(*data, set.folder)); err != nil {
 			log.Fatal(err)
 		}

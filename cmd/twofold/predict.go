@@ -21,11 +21,11 @@ import (
 func newPredict() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "predict",
-		Short: "Say how unusual measurements are",
-		Long:  "Say how unusual measurements are, by those before them. So far of files, without a server.",
+		Short: "Say how unusual measurements in files are, and when things fail",
+		Long:  "Say how unusual measurements are, by those before them, and how long things still live, by lives that ended. These\ncommands work on files, without a server; `twofold anomaly` and `twofold prediction` ask a server about its twins.",
 	}
 	group(cmd)
-	cmd.AddCommand(newPredictScore())
+	cmd.AddCommand(newPredictScore(), newPredictRUL())
 	return cmd
 }
 

@@ -37,7 +37,7 @@ func newRoot() *cobra.Command {
 		return &usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitHelp)
-	root.AddCommand(newServe(), newGet(), newSet(), newDelete(), newTag(), newList(), newHistory(), newEvents(), newDiff(), newWatch(), newTelemetry(), newSeries(), newCommand(), newJob(), newWebhook(), newModel(), newComputed(), newAlarm(), newBehaviour(), newProfile(), newIntents(), newPredict(), newFleet(), newGroup(),
+	root.AddCommand(newServe(), newGet(), newSet(), newDelete(), newTag(), newList(), newHistory(), newEvents(), newDiff(), newWatch(), newTelemetry(), newSeries(), newCommand(), newJob(), newWebhook(), newModel(), newComputed(), newAlarm(), newBehaviour(), newProfile(), newIntents(), newAnomaly(), newPrediction(), newMaintenance(), newPredict(), newFleet(), newGroup(),
 		newVerify(), newReplay(), newExport(), newImport(), newStorage(), newBackup(), newRestore(), newConfig(), newVersion())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root

@@ -1,5 +1,11 @@
 package rul
 
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
 // Life is what a thing measured, in order of time.
 type Life struct {
 	Unit  string
@@ -7,19 +13,62 @@ type Life struct {
 	Rows  [][]float64 // the measurements at each time, all of one length
 }
 
+// Sort puts the points in order of time. A measurement that is not there, NaN, is as it was before;
+// at the beginning as it is first, and 0 if it never is.
+func (l *Life) Sort() {
+	order := make([]int, len(l.Times))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(l.Times[a], l.Times[b]) })
+	times, rows := make([]float64, len(order)), make([][]float64, len(order))
+	for i, at := range order {
+		times[i], rows[i] = l.Times[at], l.Rows[at]
+	}
+	l.Times, l.Rows = times, rows
+	for f := range rows[0] {
+		first := slices.IndexFunc(rows, func(row []float64) bool { return !math.IsNaN(row[f]) })
+		last := 0.0
+		if first >= 0 {
+			last = rows[first][f]
+		}
+		for _, row := range rows {
+			if math.IsNaN(row[f]) {
+				row[f] = last
+			}
+			last = row[f]
+		}
+	}
+}
+
 // normal is what is usual in each regime.
 type normal struct {
 	regimes         *regimes
 	mean, deviation [][]float64 // by regime and measurement
 	used            []int       // measurements that vary within a regime
+	// index weighs them: together they tell more of the wear than each does.
+	index []float64
 }
 
-func newNormal(lives []Life) *normal {
+// newNormal finds the regimes with which the measurements of a moment tell best what is left.
+func newNormal(lives []Life, target func(left float64) float64) *normal {
 	var rows [][]float64
 	for i := range lives {
 		rows = append(rows, lives[i].Rows...)
 	}
-	n := &normal{regimes: findRegimes(rows)}
+	var best *normal
+	least := math.Inf(1)
+	for _, r := range findRegimes(rows) {
+		n := normalOf(rows, r)
+		if off := n.learnIndex(lives, target); best == nil || off < least {
+			best, least = n, off
+		}
+	}
+	return best
+}
+
+func normalOf(rows [][]float64, r *regimes) *normal {
+	n := &normal{regimes: r}
 	by := make([][][]float64, n.regimes.count())
 	for _, row := range rows {
 		r := n.regimes.of(row)
@@ -50,11 +99,18 @@ func newNormal(lives []Life) *normal {
 // standard are the measurements of a row in deviations from what is usual in its regime.
 func (n *normal) standard(row []float64) []float64 {
 	r := n.regimes.of(row)
-	out := make([]float64, len(n.used))
+	out := make([]float64, len(n.used), len(n.used)+1)
+	index := 0.0
 	for i, f := range n.used {
 		if d := n.deviation[r][f]; d > 0 {
 			out[i] = max(-far, min(far, (row[f]-n.mean[r][f])/d))
 		}
+		if n.index != nil {
+			index += n.index[i] * out[i]
+		}
+	}
+	if n.index != nil {
+		out = append(out, index)
 	}
 	return out
 }
@@ -79,10 +135,10 @@ func (n *normal) features(l *Life) [][]float64 {
 	}
 	out := make([][]float64, len(points))
 	for i := range points {
-		out[i] = make([]float64, 1+perMeasurement*len(n.used))
+		out[i] = make([]float64, 1+perMeasurement*len(points[i]))
 		out[i][0] = l.Times[i] - l.Times[0]
 	}
-	for f := range n.used {
+	for f := range points[0] {
 		s := sums{points: points, f: f}
 		s.prefix()
 		for i := range points {

@@ -68,7 +68,8 @@ func Train(lives []Life, capped float64) (*Model, error) {
 	if len(lives) < LivesMin {
 		return nil, fmt.Errorf("%d lives are too few, %d that ended are needed", len(lives), LivesMin)
 	}
-	m := &Model{Cap: capped, normal: newNormal(lives)}
+	m := &Model{Cap: capped}
+	m.normal = newNormal(lives, m.target)
 	if len(m.normal.used) == 0 {
 		return nil, errors.New("no measurement varies")
 	}

@@ -16,33 +16,41 @@ const (
 	regimesMax = 12
 	// regimeShare is what may be left of the variance within regimes; more, and there are none.
 	regimeShare = 0.08
+	// enough is the share that another regime may leave at most.
+	enough      = 0.9
+	regimeSeeds = 4
 	regimeRows  = 4000
 	regimeTurns = 12
 )
 
-// findRegimes looks for the smallest number of centres that explain nearly all of the variance.
-// Wear explains some of it, but hardly that much.
-func findRegimes(rows [][]float64) *regimes {
-	r := &regimes{}
-	r.scale(rows)
+// findRegimes returns what the regimes may be: none, and each number of centres that explain
+// nearly all of the variance, as wear hardly does.
+func findRegimes(rows [][]float64) []*regimes {
+	one := &regimes{}
+	one.scale(rows)
+	all := []*regimes{one}
 	step := max(1, len(rows)/regimeRows)
 	var list [][]float64
 	for i := 0; i < len(rows); i += step {
-		list = append(list, r.scaled(rows[i]))
+		list = append(list, one.scaled(rows[i]))
 	}
+	before := 1.0
 	for k := 2; k <= regimesMax; k++ {
 		best, share := [][]float64(nil), math.Inf(1)
-		for seed := range uint64(4) {
+		for seed := range uint64(regimeSeeds) {
 			if centres, left := cluster(list, k, seed); left < share {
 				best, share = centres, left
 			}
 		}
+		if len(all) > 1 && share > enough*before {
+			break // another one divides what belongs together
+		}
 		if share < regimeShare {
-			r.centres = best
-			return r
+			all = append(all, &regimes{mean: one.mean, deviation: one.deviation, centres: best})
+			before = share
 		}
 	}
-	return r
+	return all
 }
 
 func (r *regimes) scale(rows [][]float64) {
