@@ -165,6 +165,9 @@ func TestSixMonths(t *testing.T) {
 	}) {
 		t.Errorf("episodes %+v", r.Open)
 	}
+	if r.Judgement.Score < 0.999 || !strings.Contains(r.Says(), "telemetry.vibration drifts") {
+		t.Errorf("score %g: %s", r.Judgement.Score, r.Says())
+	}
 	p := r.Predicted
 	real := start + twin.Time(fails*float64(day))
 	if p.Date == 0 || p.Date < start+days*day || real < p.Interval90[0] || p.Interval90[1] != 0 && real > p.Interval90[1] {

@@ -75,6 +75,11 @@ func (s *Service) report(t *thing) *Report {
 		Thing: t.name, Judgement: t.Last, Samples: t.several.Samples(), Late: t.Late, Left: t.Left,
 		Threshold: t.threshold(&rules, ""), Life: t.Life, Open: slices.Clone(t.Open), Past: slices.Clone(t.Past),
 	}
+	if d := r.drift(); d != nil && r.Judgement != nil && r.Judgement.Score < driftScore {
+		j := *r.Judgement
+		j.Score = driftScore
+		r.Judgement = &j
+	}
 	if now := s.opts.Now(); t.Muted > now {
 		r.Muted = t.Muted
 	}
@@ -103,6 +108,20 @@ func (s *Service) report(t *thing) *Report {
 	return r
 }
 
+// driftScore is the least score of a thing that drifts: of normal days that far out there is less
+// than one in ten thousand, see [anomaly.DriftLimit].
+const driftScore = 0.9999
+
+// drift is the largest drift that goes on; nil: there is none.
+func (r *Report) drift() (most *Episode) {
+	for i := range r.Open {
+		if e := &r.Open[i]; e.Kind == Drifting && (most == nil || e.Surprise > most.Surprise) {
+			most = e
+		}
+	}
+	return most
+}
+
 // learnSamples is how many samples of a metric are needed for a score.
 const learnSamples = 21
 
@@ -121,6 +140,9 @@ func (t *thing) most() int64 {
 func (r *Report) Says() string {
 	if r.Judgement == nil {
 		return r.Learning
+	}
+	if d := r.drift(); d != nil {
+		return d.says() + ", since " + d.Start.Std().Format("2006-01-02")
 	}
 	p := &r.Judgement.Parts[0]
 	text := fmt.Sprintf("%s is %.4g, as a rule %.4g ± %.2g", p.Metric, p.Value, p.Mean, bandWidth*p.Deviation)
