@@ -21,6 +21,7 @@ type Config struct {
 	Ingest    IngestConfig
 	Telemetry TelemetryConfig
 	Webhooks  WebhooksConfig
+	Predict   PredictConfig
 	Bridge    BridgeConfig
 	Log       LogConfig
 	Retention RetentionConfig
@@ -92,6 +93,9 @@ type WebhooksConfig struct {
 	AllowPrivate []string // host names, addresses and networks that are not public and may be called
 }
 
+// PredictConfig is about what watches measurements.
+type PredictConfig struct{ Enabled bool }
+
 // LogConfig is about the log on standard error.
 type LogConfig struct {
 	Level  string
@@ -119,6 +123,7 @@ func Default() Config {
 		Engine:    EngineConfig{QueueLenMax: 16384, CacheBytesMax: 64 << 20},
 		Telemetry: TelemetryConfig{AheadMax: twin.TelemetryAheadDefault, LateMax: twin.TelemetryLateDefault},
 		Retention: RetentionConfig{History: 90 * ageDay, Events: ageYear, Telemetry: 30 * ageDay, Rollups: 2 * ageYear},
+		Predict:   PredictConfig{Enabled: true},
 		Bridge:    BridgeConfig{ClientID: "twofold", Back: bridgeBack},
 		Log:       LogConfig{Level: "info", Format: "text"},
 		StopTime:  10 * time.Second,
@@ -173,6 +178,7 @@ func (c *Config) settings() []setting {
 		{"bridge.ca", "", "authorities (PEM) that sign the certificate of the broker; empty: those of the system", (*textValue)(&c.Bridge.CA)},
 		{"bridge.topics", "", "topic filters that are subscribed there, such as $share/twofold/twins/#", (*listValue)(&c.Bridge.Topics)},
 		{"bridge.back", "", "topic filters here whose messages are published there", (*listValue)(&c.Bridge.Back)},
+		{"predict.enabled", "", "watch the measurements of twins: anomaly scores and dates of failure", (*boolValue)(&c.Predict.Enabled)},
 		{"webhooks.enabled", "", "let webhooks be made and send them events", (*boolValue)(&c.Webhooks.Enabled)},
 		{"webhooks.allow_private", "", "host names, addresses and networks such as 10.1.0.0/16 that webhooks may call though they are not public", (*listValue)(&c.Webhooks.AllowPrivate)},
 		{"log.level", "log-level", "least level that is logged: `debug|info|warn|error`", choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},

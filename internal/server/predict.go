@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/twofold-iot/twofold/internal/door/rest"
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/predict"
 	"github.com/twofold-iot/twofold/twin"
@@ -12,6 +13,9 @@ import (
 // openPredict opens what watches measurements, and lets it look at all things once: at what
 // came while the server was down.
 func (s *Server) openPredict() error {
+	if !s.config.Predict.Enabled {
+		return nil
+	}
 	p, err := predict.New(s.log, s.engine, predict.Options{
 		Samples: s.telemetry.Reader(), History: history.New(s.store, twins{s.engine}), Now: s.engine.Now, Rules: s.predictRules,
 	})
@@ -31,6 +35,14 @@ func (s *Server) openPredict() error {
 		p.Run(ctx)
 	})
 	return nil
+}
+
+// predictions are what the REST door shows; nil: nothing is watched.
+func (s *Server) predictions() rest.Predictions {
+	if p := s.predict.Load(); p != nil {
+		return p
+	}
+	return nil // and no nil service in an interface
 }
 
 // lookAtAll has all things looked at.

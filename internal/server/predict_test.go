@@ -61,3 +61,19 @@ func TestAnomaly(t *testing.T) {
 		return strings.Contains(body, `"started"`) && strings.Contains(body, "telemetry.flow is unusual")
 	})
 }
+
+// With predict.enabled: false the twin says why it has no score.
+func TestAnomaly_off(t *testing.T) {
+	c := config(t)
+	c.Predict.Enabled = false
+	r := start(t, c)
+	if status, body := r.call(t, "PATCH", "/api/v1/twins/a/reported", `{"x":1}`); status >= 300 {
+		t.Fatalf("%d %s", status, body)
+	}
+	if status, body := r.call(t, "GET", "/twins/a", ""); status != 200 || !strings.Contains(body, "this server watches no measurements") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, _ := r.call(t, "GET", "/api/v1/twins/a/anomaly", ""); status != 404 {
+		t.Errorf("%d", status)
+	}
+}

@@ -45,7 +45,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Fleet:       s.fleet,
 		Groups:      s.live,
 		Intents:     s.engine,
-		Predictions: s.predict.Load(),
+		Predictions: s.predictions(),
 		Computed:    viewer,
 		Behaviours:  viewer,
 		Learner:     &profile.Learner{History: past, Samples: s.telemetry.Reader()},
