@@ -174,6 +174,10 @@ func (p *Predicted) from(points []series.Point, f *Failure) {
 	c := trend.Of(list, trend.Limit{Value: f.Limit, Below: f.Below})
 	p.forecast, p.Points, p.Reason, p.Reached = &c, c.Points, c.Reason, c.Reached
 	p.Level, p.Slope, p.Shape = c.Level, c.Slope, c.Shape
+	if off := c.Level + c.Slope; math.IsNaN(off) || math.IsInf(off, 0) { // of values near the largest that there are
+		p.Level, p.Slope, p.Reason = 0, 0, "the values are too large"
+		return
+	}
 	if c.Points < trend.PointsMin {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -273,6 +274,69 @@ func TestRun_keeps(t *testing.T) {
 	w.service = w.watch(t)
 	if r := w.look(t, "a"); r.Samples != 500-20 || r.Life != 0 {
 		t.Errorf("after damage: %+v", r)
+	}
+}
+
+// However little room there is, what is said is the same.
+func TestLook_room(t *testing.T) {
+	w, small := newWorld(t, predict.Rules{}, 4096), newWorld(t, predict.Rules{}, 4096)
+	s, err := predict.New(quiet, small.engine, predict.Options{
+		Samples: small.samples.Reader(), History: history.New(small.store, twins{small.engine}), Now: small.engine.Now, CacheBytesMax: 20_000,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	small.service = s
+	things := []twin.ThingName{"a", "b", "c", "d", "e", "f"}
+	var sent atomic.Bool
+	var looking sync.WaitGroup
+	for k := range 8 {
+		looking.Go(func() {
+			for i := k; !sent.Load(); i++ {
+				if _, err := s.Look(t.Context(), things[i%len(things)]); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for part := range 60 {
+		for i, thing := range things {
+			values := wave(uint64(10*part+i), 50, minute)
+			if part%8 == 7 {
+				values[20] += 9
+			}
+			for _, x := range []*world{w, small} {
+				x.send(t, thing, "x", 100*day+twin.Time(50*part)*minute, minute, values)
+			}
+		}
+	}
+	sent.Store(true)
+	looking.Wait()
+	for _, thing := range things {
+		want, got := w.look(t, thing), small.look(t, thing)
+		if diff := cmp.Diff(want.Judgement, got.Judgement); diff != "" || got.Late != 0 {
+			t.Errorf("%s: %d late %s", thing, got.Late, diff)
+		}
+		if diff := cmp.Diff(w.log(t, thing, twin.EventAnomaly), small.log(t, thing, twin.EventAnomaly)); diff != "" {
+			t.Errorf("%s: %s", thing, diff)
+		}
+	}
+}
+
+// Numbers near the largest that there are disturb nothing.
+func TestLook_huge(t *testing.T) {
+	w := newWorld(t, predict.Rules{Failure: &predict.Failure{Metric: "telemetry.x", Limit: 1e305}}, 4096)
+	values := wave(1, 400, minute)
+	for i := range values {
+		values[i] *= 1e300 * float64(1+i%3)
+	}
+	w.send(t, "a", "x", 100*day, minute, values)
+	if r := w.look(t, "a"); r.Judgement == nil || r.Predicted.Date != 0 {
+		t.Errorf("%+v", r)
+	}
+	if _, err := w.service.Judge(t.Context(), "a", 0, predict.Maintenance, "", twin.Origin{}); err != nil {
+		t.Error(err)
 	}
 }
 

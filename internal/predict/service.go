@@ -1,6 +1,7 @@
 package predict
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,11 +163,7 @@ func (s *Service) look(ctx context.Context, name twin.ThingName) error {
 
 // with lends the state of a thing.
 func (s *Service) with(ctx context.Context, name twin.ThingName, f func(*thing) error) error {
-	t, err := s.find(ctx, name)
-	if err != nil {
-		return err
-	}
-	t.mu.Lock()
+	t := s.lock(name)
 	before := t.bytes
 	if t.broken {
 		if err := s.load(ctx, t); err != nil {
@@ -174,8 +171,8 @@ func (s *Service) with(ctx context.Context, name twin.ThingName, f func(*thing) 
 			return err
 		}
 	}
-	err = f(t)
-	if err != nil {
+	err := f(t)
+	if kind := twin.Kind(err); err != nil && kind != twin.KindNotFound && kind != twin.KindInvalid {
 		t.broken = true // what it is then is read again
 	}
 	grown := t.bytes - before
@@ -190,29 +187,36 @@ func (s *Service) with(ctx context.Context, name twin.ThingName, f func(*thing) 
 	return err
 }
 
-// find returns the state of a thing, from the store if it is not in memory.
-func (s *Service) find(ctx context.Context, name twin.ThingName) (*thing, error) {
-	s.mu.Lock()
-	s.clock++
-	if t := s.things[name]; t != nil {
-		t.used = s.clock
+// lock returns the state of a thing that is in memory, with t.mu held: never one that has left it
+// meanwhile, so that there are no two of one thing.
+func (s *Service) lock(name twin.ThingName) *thing {
+	for {
+		t := s.find(name)
+		t.mu.Lock()
+		s.mu.Lock()
+		is := s.things[name] == t
 		s.mu.Unlock()
-		return t, nil
+		if is {
+			return t
+		}
+		t.mu.Unlock()
 	}
-	s.mu.Unlock()
-	t := newThing(name)
-	if err := s.load(ctx, t); err != nil {
-		return nil, err
-	}
+}
+
+// find returns the state of a thing; if it was not in memory it is still to be read.
+func (s *Service) find(name twin.ThingName) *thing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if other := s.things[name]; other != nil {
-		return other, nil
+	t := s.things[name]
+	if t == nil {
+		t = newThing(name)
+		t.broken = true
+		s.things[name] = t
+		s.bytes += t.bytes
 	}
+	s.clock++
 	t.used = s.clock
-	s.things[name] = t
-	s.bytes += t.bytes
-	return t, nil
+	return t
 }
 
 // load reads a state from the store. One that cannot be read is learned again from the start.
@@ -236,19 +240,19 @@ func (s *Service) load(ctx context.Context, t *thing) error {
 
 // evict writes and drops the states that were used longest ago, until there is room again.
 func (s *Service) evict(ctx context.Context) {
+	type candidate struct {
+		*thing
+		used uint64
+	}
 	s.mu.Lock()
-	list := make([]*thing, 0, len(s.things))
+	list := make([]candidate, 0, len(s.things))
 	for _, t := range s.things {
-		list = append(list, t)
+		list = append(list, candidate{t, t.used})
 	}
 	s.mu.Unlock()
-	slices.SortFunc(list, func(a, b *thing) int {
-		if a.used < b.used {
-			return -1
-		}
-		return 1
-	})
-	for _, t := range list {
+	slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.used, b.used) })
+	for _, c := range list {
+		t := c.thing
 		s.mu.Lock()
 		enough := s.bytes <= s.opts.CacheBytesMax*3/4
 		s.mu.Unlock()
@@ -263,7 +267,6 @@ func (s *Service) evict(ctx context.Context) {
 			delete(s.things, t.name)
 			s.bytes -= t.bytes
 			s.mu.Unlock()
-			t.broken = true // who waits for it reads it again
 		}
 		t.mu.Unlock()
 	}

@@ -29,7 +29,7 @@ type thing struct {
 	written  twin.Time  // when
 	used     uint64     // for the choice of who leaves the memory
 	bytes    int64      // in memory, about
-	broken   bool       // an event was not written: what is in memory is ahead
+	broken   bool       // not read yet, or an event was not written: what is in memory is ahead
 	forecast *Predicted // the newest
 }
 
