@@ -340,6 +340,50 @@ func TestLook_huge(t *testing.T) {
 	}
 }
 
+// What is not watched, of another type than before, or one metric too many is read once and no
+// more, however much of it there is in columns.
+func TestLook_unwatched(t *testing.T) {
+	const n = 9000 // more than are read at a time
+	w := newWorld(t, predict.Rules{Ignore: []string{"telemetry.noise"}}, 500)
+	start := 100 * day
+	rows := make([]twin.Row, n)
+	for i := range rows {
+		at := start + twin.Time(i)*minute
+		rows[i] = twin.Row{Thing: "a", Time: at, Arrival: at, Values: []twin.Measurement{
+			{Metric: "noise", Value: twin.NumberValue(float64(i))}, {Metric: "empty", Value: twin.TextValue("")}, {Metric: "x", Value: twin.NumberValue(float64(i % 5))},
+		}}
+		if i > 10 {
+			rows[i].Values[2].Value = twin.TextValue("x" + string(rune('a'+i%3)))
+		}
+	}
+	for part := range slices.Chunk(rows, 1000) {
+		done := make(chan error, 1)
+		if err := w.samples.Ingest(part, true, func(err error) { done <- err }); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range predict.MetricsMax + 5 {
+		w.send(t, "a", "m"+string(rune('A'+i)), start, minute, wave(uint64(i), 300, minute))
+	}
+	if err := w.samples.Fold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	for range 2 {
+		r, err := w.service.Look(ctx, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Left || len(r.Metrics) != predict.MetricsMax || slices.ContainsFunc(r.Metrics, func(m predict.Metric) bool { return m.Name == "telemetry.noise" }) {
+			t.Errorf("%+v", r.Metrics)
+		}
+	}
+}
+
 // What comes late is counted and passed over, what is ahead of the clock waits.
 func TestLook_order(t *testing.T) {
 	w := newWorld(t, predict.Rules{}, 4096)

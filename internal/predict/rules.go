@@ -59,7 +59,7 @@ func (s *Service) prime(ctx context.Context, t *thing, first []telemetry.Sample)
 			continue
 		}
 		m := t.metric(name, false)
-		if m < 0 {
+		if m < 0 || t.Metrics[m].States {
 			continue
 		}
 		d := t.several.Number(m)

@@ -115,14 +115,16 @@ func (s *Service) Run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		begun := time.Now()
-		s.round(ctx)
-		pause = max(s.opts.Every, restRatio*time.Since(begun))
+		pause = max(s.opts.Every, restRatio*s.round(ctx))
 	}
 }
 
-// round looks at all things of which something is new.
-func (s *Service) round(ctx context.Context) {
+// restAfter is after how much work a round rests.
+const restAfter = 100 * time.Millisecond
+
+// round looks at all things of which something is new, and returns for how long it has worked
+// since it rested.
+func (s *Service) round(ctx context.Context) (busy time.Duration) {
 	s.waiting.Lock()
 	names := make([]twin.ThingName, 0, len(s.dirty))
 	for name := range s.dirty {
@@ -130,20 +132,23 @@ func (s *Service) round(ctx context.Context) {
 	}
 	s.waiting.Unlock()
 	slices.Sort(names)
-	for i, name := range names {
+	for _, name := range names {
 		if ctx.Err() != nil {
-			return
+			return 0
 		}
 		begun := time.Now()
 		if err := s.look(ctx, name); err != nil && ctx.Err() == nil {
 			s.log.Error("measurements are not watched", slog.String("thing", string(name)), slog.String("error", err.Error()))
 			s.Changed(name)
 		}
-		if i+1 < len(names) && len(names) > 100 {
-			rest(ctx, restRatio*time.Since(begun))
+		if busy += time.Since(begun); busy > restAfter {
+			rest(ctx, restRatio*busy)
+			busy = 0
 		}
 	}
+	begun := time.Now()
 	s.keepAll(ctx, s.opts.KeepEvery)
+	return busy + time.Since(begun)
 }
 
 func rest(ctx context.Context, d time.Duration) {

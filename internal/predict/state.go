@@ -165,9 +165,6 @@ func (t *thing) size() {
 // metric finds a metric, a new one if there is room; -1: there is none.
 func (t *thing) metric(name string, states bool) int {
 	if i, ok := t.index[name]; ok {
-		if t.Metrics[i].States != states {
-			return -1 // it was something else when it came up
-		}
 		return i
 	}
 	if len(t.Metrics) == MetricsMax {

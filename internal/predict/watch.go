@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twofold-iot/twofold/internal/anomaly"
@@ -58,13 +59,11 @@ func (s *Service) catchUp(ctx context.Context, t *thing) error {
 
 // samples takes a page of telemetry; more says that there may be another.
 func (s *Service) samples(ctx context.Context, t *thing) (more bool, err error) {
-	places := make(map[twin.MetricName]twin.Time, len(t.Metrics))
-	for _, m := range t.Metrics {
-		if name, ok := cutPrefix(m.Name, "telemetry."); ok {
-			places[twin.MetricName(name)] = m.At
-		}
-	}
-	f, err := s.opts.Samples.Fresh(ctx, telemetry.FreshQuery{Thing: t.name, After: t.Rows, Seen: t.Seen, Again: t.Midway, Places: places, To: s.opts.Now() + aheadMax, Limit: samplesPage})
+	rules := s.rules(t.name)
+	f, err := s.opts.Samples.Fresh(ctx, telemetry.FreshQuery{
+		Thing: t.name, After: t.Rows, Seen: t.Seen, Again: t.Midway, Places: t.places(), To: s.opts.Now() + aheadMax, Limit: samplesPage,
+		Skip: func(m twin.MetricName) bool { return !t.watches(&rules, sampled+string(m)) },
+	})
 	if err != nil {
 		return false, err
 	}
@@ -74,12 +73,11 @@ func (s *Service) samples(ctx context.Context, t *thing) (more bool, err error) 
 		}
 	}
 	t.Midway = len(f.Samples) > 0
-	rules := s.rules(t.name)
 	for i := 0; i < len(f.Samples); {
 		at := instant{time: f.Samples[i].Time}
 		for ; i < len(f.Samples) && f.Samples[i].Time == at.time; i++ {
 			x := &f.Samples[i]
-			at.add(t, &rules, "telemetry."+string(x.Metric), x.Value)
+			at.add(t, &rules, sampled+string(x.Metric), x.Value)
 		}
 		if err := s.judge(ctx, t, &rules, &at); err != nil {
 			return false, err
@@ -93,11 +91,32 @@ func (s *Service) samples(ctx context.Context, t *thing) (more bool, err error) 
 	return !f.Complete && len(f.Samples) > 0, nil
 }
 
-func cutPrefix(s, prefix string) (string, bool) {
-	if len(s) > len(prefix) && s[:len(prefix)] == prefix {
-		return s[len(prefix):], true
+// sampled is the prefix of the metrics of telemetry.
+const sampled = "telemetry."
+
+// places are how far the telemetry has been read.
+func (t *thing) places() map[twin.MetricName]twin.Time {
+	all := make(map[twin.MetricName]twin.Time, len(t.Metrics))
+	for _, m := range t.Metrics {
+		if name, ok := strings.CutPrefix(m.Name, sampled); ok {
+			all[twin.MetricName(name)] = m.At
+		}
 	}
-	return "", false
+	return all
+}
+
+// watches reports whether a metric is read: one that is neither ignored nor one too many. All
+// that is read gets a place, else it would be read again and again.
+func (t *thing) watches(rules *Rules, name string) bool {
+	if rules.ignores(name) {
+		return false
+	}
+	_, known := t.index[name]
+	if !known && len(t.Metrics) == MetricsMax {
+		t.Left = true
+		return false
+	}
+	return true
 }
 
 // events takes a page of what was reported.
@@ -163,19 +182,22 @@ func (at *instant) add(t *thing, rules *Rules, name string, v twin.Value) {
 		return
 	}
 	r := anomaly.Reading{Number: v.Number}
-	switch {
-	case v.Type == twin.ValueText && v.Text != "":
+	states := v.Type != twin.ValueNumber
+	switch v.Type {
+	case twin.ValueText:
 		r.State = v.Text
-	case v.Type == twin.ValueBool:
+	case twin.ValueBool:
 		r.State = strconv.FormatBool(v.Number != 0)
-	case v.Type != twin.ValueNumber:
+	}
+	if r.Metric = t.metric(name, states); r.Metric < 0 {
 		return
 	}
-	if r.Metric = t.metric(name, r.State != ""); r.Metric < 0 {
-		return
-	}
-	if m := &t.Metrics[r.Metric]; at.time > m.At || m.At == 0 {
+	m := &t.Metrics[r.Metric]
+	if at.time > m.At || m.At == 0 {
 		m.At = at.time
+	}
+	if m.States != states || states && r.State == "" {
+		return // it was something else when it came up, or is no state
 	}
 	at.readings = append(at.readings, r)
 }

@@ -24,8 +24,10 @@ type FreshQuery struct {
 	Again bool
 	// Places are the times of the last samples that were seen, by metric.
 	Places map[twin.MetricName]twin.Time
-	To     twin.Time // samples from then on wait
-	Limit  int       // samples of a series, about
+	// Skip says of which metrics the reader wants nothing; nil: of none.
+	Skip  func(twin.MetricName) bool
+	To    twin.Time // samples from then on wait
+	Limit int       // samples of a series, about
 }
 
 // Fresh is what is new of a thing.
@@ -83,6 +85,8 @@ func (f *follower) place(m twin.MetricName) twin.Time {
 	return math.MinInt64
 }
 
+func (f *follower) skips(m twin.MetricName) bool { return f.q.Skip != nil && f.q.Skip(m) }
+
 func (f *follower) view(m twin.MetricName) *view {
 	v := f.views[m]
 	if v == nil {
@@ -95,7 +99,7 @@ func (f *follower) view(m twin.MetricName) *view {
 // unseen finds the columns with samples that were not seen.
 func (f *follower) unseen(infos []store.SeriesInfo) error {
 	for i := range infos {
-		if infos[i].Series == arrivals {
+		if infos[i].Series == arrivals || f.skips(infos[i].Metric) {
 			continue
 		}
 		info, err := parseInfo(&infos[i])
@@ -145,6 +149,9 @@ func (f *follower) row(row *store.SampleRow) error {
 	}
 	err := twin.WalkValues(row.Values, func(metric []byte, x twin.RawValue) bool {
 		name := twin.MetricName(metric)
+		if f.skips(name) {
+			return true
+		}
 		if row.Time <= f.place(name) {
 			if row.Number > f.q.Seen && !f.q.Again {
 				f.res.Late++
