@@ -78,12 +78,14 @@ test('WoT: an alarm is followed', async () => {
   const subscription = await thing.subscribeEvent('alarm', async (output) => tell(await output.value()));
   // The library does not say when it listens: alarms are raised until one has come.
   let level = 91;
+  const sent = [];
   const raising = setInterval(() => {
     level = level === 91 ? 10 : 91;
-    device.publish('$aws/things/lamp-1/shadow/update', `{"state":{"reported":{"level":${level}}}}`, { qos: 1 });
+    sent.push(device.publish('$aws/things/lamp-1/shadow/update', `{"state":{"reported":{"level":${level}}}}`, { qos: 1 }));
   }, 100);
   const alarm = await told;
   clearInterval(raising);
+  await Promise.all(sent); // none is on its way when the connection is closed
   assert.deepEqual([alarm.kind, alarm.thing, alarm.correlationId], ['alarm', 'lamp-1', 'bright']);
   await subscription.stop();
 });
