@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twofold-iot/twofold/internal/clock"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -206,7 +207,7 @@ func (s *Service) rest(ctx context.Context) {
 		wait = min(wait, s.again[0].at.Sub(s.opts.Now()))
 	}
 	s.mu.Unlock()
-	timer := time.NewTimer(max(wait, 0))
+	timer := time.NewTimer(clock.Real(max(wait, 0), s.opts.Speed))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -36,6 +36,7 @@ type Sender interface {
 // Options tune a Service; the zero value works.
 type Options struct {
 	Now        func() time.Time // the clock; nil is an error
+	Speed      float64          // of Now against the clock of the machine; 1
 	PerThing   int              // commands of one thing that have not ended; 1,000
 	OpenMax    int              // of all things; 100,000
 	OpenBytes  int64            // memory of their parameters and results; 256 MiB

@@ -37,6 +37,7 @@ type Options struct {
 	CacheBytesMax  int64            // memory of cached shadows; 64 MiB
 	IdempotencyTTL time.Duration    // how long an Idempotency-Key is remembered; 24 h
 	Now            func() time.Time // the clock; nil is an error
+	Speed          float64          // of Now against the clock of the machine; 1
 	Publisher      Publisher        // may be nil
 	Models         Models           // may be nil
 	// Beside fills in what is known of a thing beside its shadow: Telemetry, Connected and

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twofold-iot/twofold/internal/clock"
 	"github.com/twofold-iot/twofold/internal/intent"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -328,7 +329,7 @@ func (e *Engine) runExpiry(ctx context.Context) {
 		case <-t.C:
 		}
 		if wait := e.expireDue(); wait > 0 {
-			t.Reset(wait)
+			t.Reset(clock.Real(wait, e.opts.Speed))
 		}
 	}
 }

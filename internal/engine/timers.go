@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twofold-iot/twofold/internal/clock"
 	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -118,7 +119,7 @@ const (
 func (e *Engine) runTimers(ctx context.Context) {
 	for {
 		wait := e.stepDue()
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(clock.Real(wait, e.opts.Speed))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

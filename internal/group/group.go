@@ -70,6 +70,7 @@ type Service struct {
 	log    *slog.Logger
 	engine Engine
 	fleet  Fleet
+	speed  float64 // of the clock
 
 	// working is held while memberships are worked out: by Run, and by changes of groups.
 	working sync.Mutex
@@ -82,9 +83,10 @@ type Service struct {
 	wake    chan struct{}
 }
 
-// Open reads the groups. Their members are looked at by [Service.Run].
-func Open(ctx context.Context, log *slog.Logger, e Engine, f Fleet) (*Service, error) {
-	s := &Service{log: log, engine: e, fleet: f, groups: map[string]*live{}, dirty: map[twin.ThingName]struct{}{}, wake: make(chan struct{}, 1)}
+// Open reads the groups. The clock of the engine runs speed times as fast as that of the
+// machine. Their members are looked at by [Service.Run].
+func Open(ctx context.Context, log *slog.Logger, e Engine, f Fleet, speed float64) (*Service, error) {
+	s := &Service{log: log, engine: e, fleet: f, speed: speed, groups: map[string]*live{}, dirty: map[twin.ThingName]struct{}{}, wake: make(chan struct{}, 1)}
 	for r, err := range records(ctx, e, twin.RecordLiveGroup, "") {
 		if err != nil {
 			return nil, fmt.Errorf("read the groups: %w", err)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/twofold-iot/twofold/internal/clock"
 	"github.com/twofold-iot/twofold/twin"
 )
 
@@ -36,7 +37,7 @@ func (s *Service) Brought(things func(yield func(twin.ThingName) bool)) {
 // Run looks at all members, and then at what changes, until ctx ends.
 func (s *Service) Run(ctx context.Context) {
 	s.each(ctx, func(*live) bool { return true })
-	timed := time.NewTicker(timedEvery)
+	timed := time.NewTicker(clock.Real(timedEvery, s.speed))
 	defer timed.Stop()
 	for {
 		select {

@@ -26,7 +26,8 @@ type Notifier interface{ JobsChanged(c *twin.JobChange) }
 
 // Options tune a Service; the zero value works but for Now and Known.
 type Options struct {
-	Now func() time.Time // the clock; nil is an error
+	Now   func() time.Time // the clock; nil is an error
+	Speed float64          // of Now against the clock of the machine; 1
 	// Known returns those of some things of which there is no twin; nil is an error.
 	Known     func(context.Context, []twin.ThingName) (missing []twin.ThingName, err error)
 	JobsMax   int // jobs that are kept, ended ones too; 1,000

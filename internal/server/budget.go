@@ -23,10 +23,10 @@ func (s *Server) keepBudget(ctx context.Context) {
 	if s.config.StorageBudget == 0 {
 		return
 	}
-	tick := time.NewTicker(budgetEvery)
+	tick := time.NewTicker(s.clock.Real(budgetEvery))
 	defer tick.Stop()
 	for {
-		if err := s.meetBudget(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := s.meetBudget(ctx, s.clock.Now()); err != nil && ctx.Err() == nil {
 			s.log.Error("could not make room within storage.budget", "error", err.Error())
 		}
 		select {

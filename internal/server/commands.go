@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
+	"github.com/twofold-iot/twofold/internal/clock"
 	"github.com/twofold-iot/twofold/internal/command"
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
 	"github.com/twofold-iot/twofold/internal/door/device"
@@ -26,8 +26,8 @@ type commands struct {
 
 // openCommands reads the open commands and runs the service. Nothing is sent before
 // connect.
-func openCommands(log *slog.Logger, e *engine.Engine) (*commands, error) {
-	s, err := command.Open(log, e, command.Options{Now: time.Now})
+func openCommands(log *slog.Logger, e *engine.Engine, clk *clock.Clock) (*commands, error) {
+	s, err := command.Open(log, e, command.Options{Now: clk.Now, Speed: clk.Speed()})
 	if err != nil {
 		return nil, fmt.Errorf("open commands: %w", err)
 	}
@@ -44,9 +44,9 @@ func openCommands(log *slog.Logger, e *engine.Engine) (*commands, error) {
 }
 
 // connect lets commands go out by the broker.
-func (c *commands) connect(log *slog.Logger, b *mqtt.Broker) {
+func (c *commands) connect(log *slog.Logger, b *mqtt.Broker, clk *clock.Clock) {
 	c.aws.Connect(b)
-	c.Connect(commandSender{log, b})
+	c.Connect(commandSender{log, b, clk})
 }
 
 // close ends the service; the engine has to work until it returns.
@@ -68,12 +68,13 @@ func (c *commands) arrived(filter string) {
 type commandSender struct {
 	log    *slog.Logger
 	broker *mqtt.Broker
+	clock  *clock.Clock
 }
 
 // SendCommand sends a command in the form to which its device is subscribed: Twofold's,
 // or else that of AWS.
 func (s commandSender) SendCommand(c *twin.Command, still func() bool, taken func(string)) (n int, full bool) {
-	left := time.Until(c.Expires.Std())
+	left := c.Expires.Std().Sub(s.clock.Now())
 	own, prefix, err := device.CommandMessage(c, left)
 	if err != nil {
 		s.log.Error("command not sent", slog.String("error", err.Error()))

@@ -26,7 +26,7 @@ func NewGuard(next http.Handler, c HTTPConfig) (http.Handler, error) { return ne
 
 // OpenWith opens a server on a store with options.
 func OpenWith(c Config, log *slog.Logger, opts pebblestore.Options) (*Server, error) {
-	return open(c, log, opts)
+	return open(World{}, c, log, opts)
 }
 
 // FeedError is feedError.

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
+	"github.com/twofold-iot/twofold/internal/clock"
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
 	"github.com/twofold-iot/twofold/internal/engine"
@@ -26,8 +26,8 @@ type jobs struct {
 }
 
 // openJobs reads the jobs and runs the service.
-func openJobs(log *slog.Logger, e *engine.Engine, r store.Reader) (*jobs, error) {
-	s, err := job.Open(log, e, job.Options{Now: time.Now, Known: knownThings{r}.missing})
+func openJobs(log *slog.Logger, e *engine.Engine, r store.Reader, clk *clock.Clock) (*jobs, error) {
+	s, err := job.Open(log, e, job.Options{Now: clk.Now, Speed: clk.Speed(), Known: knownThings{r}.missing})
 	if err != nil {
 		return nil, fmt.Errorf("open jobs: %w", err)
 	}

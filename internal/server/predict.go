@@ -3,12 +3,15 @@ package server
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/twofold-iot/twofold/internal/door/rest"
 	"github.com/twofold-iot/twofold/internal/history"
 	"github.com/twofold-iot/twofold/internal/predict"
 	"github.com/twofold-iot/twofold/twin"
 )
+
+const predictEvery = 5 * time.Second // between looks at what is new
 
 // openPredict opens what watches measurements, and lets it look at all things once: at what
 // came while the server was down.
@@ -18,6 +21,7 @@ func (s *Server) openPredict() error {
 	}
 	p, err := predict.New(s.log, s.engine, predict.Options{
 		Samples: s.telemetry.Reader(), History: history.New(s.store, twins{s.engine}), Now: s.engine.Now, Rules: s.predictRules,
+		Every: s.clock.Real(predictEvery),
 	})
 	if err != nil {
 		return err

@@ -113,16 +113,16 @@ const retentionEvery = time.Hour
 
 // keepRetention lets the past expire, at once and then every hour, until ctx ends.
 func (s *Server) keepRetention(ctx context.Context) {
-	tick := time.NewTicker(retentionEvery)
+	tick := time.NewTicker(s.clock.Real(retentionEvery))
 	defer tick.Stop()
 	for {
-		start := time.Now()
+		start, began := s.clock.Now(), time.Now()
 		r, err := s.store.Expire(ctx, s.config.Retention.policy(start, s.groups))
 		switch {
 		case err != nil && ctx.Err() == nil:
 			s.log.Error("history could not expire", "error", err.Error())
 		case r.Days > 0:
-			s.log.Info("history has expired", "days", r.Days, "shadows", r.Bases, "took", time.Since(start))
+			s.log.Info("history has expired", "days", r.Days, "shadows", r.Bases, "took", time.Since(began))
 		}
 		s.expireTelemetry(ctx, start)
 		select {

@@ -111,6 +111,7 @@ func (c *RetentionConfig) telemetry(modelOf func(twin.ThingName) string) (teleme
 
 // expireTelemetry lets samples and rollups expire.
 func (s *Server) expireTelemetry(ctx context.Context, now time.Time) {
+	began := time.Now()
 	managed := twins{s.engine}
 	keep, err := s.config.Retention.telemetry(func(thing twin.ThingName) string { return managed.Attributes(thing).Model })
 	var e telemetry.Expired
@@ -121,6 +122,6 @@ func (s *Server) expireTelemetry(ctx context.Context, now time.Time) {
 	case err != nil && ctx.Err() == nil:
 		s.log.Error("telemetry could not expire", "error", err.Error())
 	case e.Days > 0:
-		s.log.Info("telemetry has expired", "days", e.Days, "series", e.Series, "took", time.Since(now))
+		s.log.Info("telemetry has expired", "days", e.Days, "series", e.Series, "took", time.Since(began))
 	}
 }

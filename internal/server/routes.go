@@ -31,7 +31,7 @@ func (s *Server) handler(limits twin.Limits) (http.Handler, error) {
 		Registry: s.models, Samples: s.telemetry.Reader(), History: past, Connected: s.things.Connected, LastSeen: s.lastSeen, Now: s.engine.Now,
 	}
 	api := rest.New(s.log, s.engine, rest.Options{
-		Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
+		Now: s.clock.Now, Limits: limits, BodyBytesMax: int64(bodyRoom + limits.DocumentBytesMax),
 		Feed: restFeed{s.feed, feedLog{s.store}}, Past: past, Twins: managed,
 		Backup: s.backup, Storage: s.storage, Connected: s.things.Connected, Mirror: s.engine, Confirm: confirm,
 		Commands:    restCommands{s.commands.Service},

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/twofold-iot/twofold/internal/bridge"
+	"github.com/twofold-iot/twofold/internal/clock"
 	"github.com/twofold-iot/twofold/internal/door/awsiot"
 	"github.com/twofold-iot/twofold/internal/door/device"
 	"github.com/twofold-iot/twofold/internal/door/mqtt"
@@ -51,6 +52,7 @@ func (e *FaultError) Unwrap() error { return e.Err }
 type Server struct {
 	log    *slog.Logger
 	config Config
+	clock  *clock.Clock // nil: that of the machine
 
 	store  *pebblestore.Store
 	aws    *awsiot.Door
@@ -109,12 +111,10 @@ type Server struct {
 
 // Open makes a server: its store is open and its addresses are bound, but nothing
 // is served before [Server.Run]. After an error nothing is left open.
-func Open(c Config, log *slog.Logger) (*Server, error) {
-	return open(c, log, pebblestore.Options{Log: log})
-}
+func Open(c Config, log *slog.Logger) (*Server, error) { return OpenIn(World{}, c, log) }
 
-func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, err error) {
-	s = &Server{log: log, config: c}
+func open(w World, c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, err error) {
+	s = &Server{log: log, config: c, clock: w.Clock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -145,16 +145,16 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 	if err != nil {
 		return s, err
 	}
-	measured.Admit = s.models.AdmitRows
-	s.things = device.NewTracker(log, s.engine, time.Now, measured.Patterns...)
+	measured.Admit, measured.Now = s.models.AdmitRows, s.clock.Now
+	s.things = device.NewTracker(log, s.engine, s.clock.Now, measured.Patterns...)
 	s.openModels()
 	noting, stopNoting := context.WithCancel(context.Background())
 	s.stopNoting = stopNoting
 	s.noting.Go(func() { s.things.Run(noting) })
-	if s.commands, err = openCommands(log, s.engine); err != nil {
+	if s.commands, err = openCommands(log, s.engine, s.clock); err != nil {
 		return s, err
 	}
-	if s.jobs, err = openJobs(log, s.engine, s.store); err != nil {
+	if s.jobs, err = openJobs(log, s.engine, s.store, s.clock); err != nil {
 		return s, err
 	}
 	if s.broker, err = mqtt.Open(log, mqtt.Options{
@@ -165,7 +165,7 @@ func open(c Config, log *slog.Logger, stored pebblestore.Options) (s *Server, er
 		return s, fmt.Errorf("open mqtt door: %w", err)
 	}
 	s.aws.Connect(s.engine, s.broker, retained{s.broker})
-	s.commands.connect(log, s.broker)
+	s.commands.connect(log, s.broker, s.clock)
 	s.jobs.connect(s.broker)
 	s.aws.ConnectFleet(s.fleet, registry{s.engine, s})
 	s.aws.ConnectJobs(s.jobs.Service, s.jobs.expand(c.HTTP.PublicURL))
@@ -193,7 +193,7 @@ func (s *Server) openEngine(limits twin.Limits) (err error) {
 	}
 	s.engine, err = engine.Open(s.log, s.store, engine.Options{
 		Limits: limits, QueueLenMax: c.Engine.QueueLenMax, CacheBytesMax: c.Engine.CacheBytesMax,
-		Now: time.Now, Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models, Beside: s.fillBeside, Settled: s.settled, Intents: true,
+		Now: s.clock.Now, Speed: s.clock.Speed(), Publisher: s.aws, Committed: s.feed.Wake, Groups: s.groups, Models: s.models, Beside: s.fillBeside, Settled: s.settled, Intents: true,
 	})
 	if err != nil {
 		return fmt.Errorf("open engine: %w", err)
@@ -202,7 +202,7 @@ func (s *Server) openEngine(limits twin.Limits) (err error) {
 		return err
 	}
 	// Before the index tells of what changes.
-	if s.live, err = group.Open(context.Background(), s.log, s.engine, s.fleet); err != nil {
+	if s.live, err = group.Open(context.Background(), s.log, s.engine, s.fleet, s.clock.Speed()); err != nil {
 		return err
 	}
 	return s.loadFleet(context.Background())
@@ -231,7 +231,7 @@ func (s *Server) stopReading() {
 // openOthers opens what speaks to other systems, and what goes by what has happened.
 func (s *Server) openOthers() (err error) {
 	c := &s.config
-	if s.webhooks, err = openWebhooks(s.log, s.engine, s.feed, feedLog{s.store}, &c.Webhooks); err != nil {
+	if s.webhooks, err = openWebhooks(s.log, s.clock.Now, s.engine, s.feed, feedLog{s.store}, &c.Webhooks); err != nil {
 		return err
 	}
 	if c.Bridge.URL != "" {
@@ -258,7 +258,7 @@ func (s *Server) openData(stored pebblestore.Options) (err error) {
 	if s.models, err = models.NewRegistry(); err != nil {
 		return err
 	}
-	if s.telemetry, err = telemetry.Open(s.log, s.store, telemetry.Options{Now: time.Now}); err != nil {
+	if s.telemetry, err = telemetry.Open(s.log, s.store, telemetry.Options{Now: s.clock.Now}); err != nil {
 		return fmt.Errorf("open telemetry: %w", err)
 	}
 	return nil

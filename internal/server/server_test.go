@@ -54,6 +54,12 @@ func startWith(t *testing.T, c server.Config, stored pebblestore.Options) *runni
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serve(t, s)
+}
+
+// serve runs a server until the test ends.
+func serve(t *testing.T, s *server.Server) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{Server: s, stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- s.Run(ctx) }()

@@ -27,7 +27,7 @@ func (s *Server) storage(ctx context.Context) (rest.StorageReport, error) {
 		Telemetry: ageValue{&keep.Telemetry}.String(), Rollups: ageValue{&keep.Rollups}.String(), Metrics: keep.Metrics,
 	}
 	r.Retention.Models = s.storageModels(&stats)
-	now := time.Now()
+	now := s.clock.Now()
 	r.Forecast(now, keep.days(len(stats.Columns) > 0))
 	r.Budget, err = s.budgetReport(ctx, now, r.GrowthBytes)
 	return r, err

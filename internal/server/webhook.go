@@ -23,13 +23,13 @@ type hookFeed struct {
 func (f hookFeed) Head(ctx context.Context) (feed.Cursor, error) { return f.log.Head(ctx) }
 
 // openWebhooks reads the webhooks, and delivers to them if that is on.
-func openWebhooks(log *slog.Logger, e *engine.Engine, hub *feed.Hub, events feedLog, c *WebhooksConfig) (*webhook.Service, error) {
+func openWebhooks(log *slog.Logger, now func() time.Time, e *engine.Engine, hub *feed.Hub, events feedLog, c *WebhooksConfig) (*webhook.Service, error) {
 	guard, err := webhook.NewGuard(c.AllowPrivate)
 	if err != nil {
 		return nil, fmt.Errorf("webhooks.allow_private: %w", err)
 	}
 	s, err := webhook.Open(log, e, hookFeed{hub, events}, webhook.Options{
-		Enabled: c.Enabled, Now: time.Now, Guard: guard, Jitter: rand.Float64,
+		Enabled: c.Enabled, Now: now, Guard: guard, Jitter: rand.Float64,
 		Encode: func(at feed.Cursor, ev *twin.Event) ([]byte, error) { return rest.EventJSON(uint64(at), ev) },
 	})
 	if err != nil {

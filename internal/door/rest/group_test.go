@@ -13,7 +13,7 @@ import (
 
 func newGroups(t *testing.T, e *engine.Engine, f *fleet.Engine) *group.Service {
 	t.Helper()
-	s, err := group.Open(t.Context(), slog.New(slog.DiscardHandler), e, f)
+	s, err := group.Open(t.Context(), slog.New(slog.DiscardHandler), e, f, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ type Options struct {
 	FreeSpace func() (uint64, error)
 	// FS is the file system; nil: that of the machine.
 	FS vfs.FS
+	// Memory keeps all in memory, and nothing after the end; FS and FreeSpace have to be
+	// nil.
+	Memory bool
 	// NoSync acknowledges commits before they are synced. Data is lost in a power
 	// cut: it exists to prove that the crash tests can fail.
 	NoSync bool
@@ -76,6 +80,9 @@ func (o Options) filled(dir string) Options {
 	if o.LowWaterBytes == 0 {
 		o.LowWaterBytes = lowWaterBytesDefault + 2*memtablesMax*o.MemtableBytes
 	}
+	if o.Memory {
+		o.FS, o.FreeSpace = vfs.NewMem(), endless
+	}
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
@@ -88,6 +95,9 @@ func (o Options) filled(dir string) Options {
 	}
 	return o
 }
+
+// endless is the free space of a store in memory, whose limit is another.
+func endless() (uint64, error) { return math.MaxInt64, nil }
 
 // engine returns Pebble's options. The cache's reference belongs to the caller.
 func (o *Options) engine(fs vfs.FS, f *fence) *pebble.Options {
