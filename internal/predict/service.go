@@ -198,14 +198,18 @@ func (s *Service) lock(name twin.ThingName) *thing {
 	for {
 		t := s.find(name)
 		t.mu.Lock()
-		s.mu.Lock()
-		is := s.things[name] == t
-		s.mu.Unlock()
-		if is {
+		if s.holds(t) {
 			return t
 		}
 		t.mu.Unlock()
 	}
+}
+
+// holds reports whether a state is the one of its thing, and has not left the memory.
+func (s *Service) holds(t *thing) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.things[t.name] == t
 }
 
 // find returns the state of a thing; if it was not in memory it is still to be read.
@@ -266,6 +270,10 @@ func (s *Service) evict(ctx context.Context) {
 		}
 		if !t.mu.TryLock() {
 			continue // somebody uses it
+		}
+		if !s.holds(t) {
+			t.mu.Unlock() // somebody else dropped it, and there may be another in its place
+			continue
 		}
 		if err := s.keep(ctx, t); err == nil {
 			s.mu.Lock()
