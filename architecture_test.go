@@ -24,6 +24,8 @@ type rule struct {
 var imports = map[string]rule{
 	"twin":                       {nil, "the nouns and pure rules import nothing of ours"},
 	"internal/clock":             {nil, "the time of a world that may run faster: nothing of ours"},
+	"internal/wire":              {nil, "MQTT as clients speak it, for virtual devices, loads and checks: apart from the codec of the server, so that both cannot be wrong in the same way"},
+	"internal/sim":               {[]string{"twin", "internal/clock", "internal/model", "internal/wire"}, "virtual devices: physics of a model, firmware, and a network of their own; nothing of the server"},
 	"internal/store":             {[]string{"twin"}, "the contract speaks in nouns only"},
 	"internal/store/storetest":   {[]string{"twin", "internal/store"}, "one suite for every store"},
 	"internal/store/pebblestore": {[]string{"twin", "internal/store"}, "a store knows nothing above the contract"},

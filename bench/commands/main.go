@@ -28,7 +28,7 @@ import (
 
 	"github.com/twofold-iot/twofold/bench/load"
 	"github.com/twofold-iot/twofold/bench/subject"
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 type config struct {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/twofold-iot/twofold/bench/subject"
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 const (

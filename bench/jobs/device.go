@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 // device is what a device remembers, over connections and kills.

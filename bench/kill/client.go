@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 // phase is one life of the server as its clients see it.

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 // watcher is a subscriber with a persistent session that must be told of every

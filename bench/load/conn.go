@@ -7,7 +7,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 // conn is one connection and the things it speaks for: first, first+step, … below

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twofold-iot/twofold/bench/load"
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 // Markers in a payload that are patched for each update. Both have a fixed

@@ -18,7 +18,7 @@ import (
 
 	"github.com/twofold-iot/twofold/bench/subject"
 	"github.com/twofold-iot/twofold/bench/table"
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 func startPostgres(ctx context.Context, dir string, c *config) (*subject.Postgres, error) {

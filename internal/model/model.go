@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goccy/go-yaml/ast"
+
 	"github.com/twofold-iot/twofold/internal/expr"
 	"github.com/twofold-iot/twofold/twin"
 )
@@ -30,7 +32,9 @@ type Model struct {
 	beside      []expr.Path       // of telemetry and the connection, that a step reads
 	metrics     []twin.MetricName // of beside
 	monitors    Monitors
-	failure     *Failure // nil: it is not said
+	failure     *Failure  // nil: it is not said
+	dynamics    *Dynamics // nil: it is not said
+	dynamicsAt  ast.Node  // until they are checked
 }
 
 // Attribute is one computed attribute.

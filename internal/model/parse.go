@@ -43,6 +43,7 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 		"behaviour":   func(n ast.Node) error { return m.parseBehaviour(n, env) },
 		"monitors":    m.parseMonitors,
 		"failure":     m.parseFailure,
+		"dynamics":    m.parseDynamics,
 	})
 	if err != nil {
 		return nil, err
@@ -55,6 +56,9 @@ func Parse(source []byte, env *expr.Env) (*Model, error) {
 		return nil, fault(body, twin.ErrorMessage(err), "")
 	}
 	if err := m.link(); err != nil {
+		return nil, err
+	}
+	if err := m.linkDynamics(); err != nil {
 		return nil, err
 	}
 	m.watchSchemas()

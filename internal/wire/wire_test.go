@@ -6,7 +6,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/twofold-iot/twofold/bench/wire"
+	"github.com/twofold-iot/twofold/internal/wire"
 )
 
 func TestPublish(t *testing.T) {

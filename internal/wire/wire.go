@@ -29,15 +29,46 @@ const PacketBytesMax = 256 << 10
 
 // AppendConnect appends a CONNECT with protocol level 4 and no keep-alive.
 func AppendConnect(dst []byte, clientID string, clean bool) []byte {
+	return AppendSession(dst, Session{ClientID: clientID, Clean: clean})
+}
+
+// Session is how a client connects. A client that has no user has no password either.
+type Session struct {
+	ClientID  string
+	Clean     bool
+	KeepAlive uint16 // s; 0: none
+	User      string
+	Password  string
+}
+
+// AppendSession appends a CONNECT with protocol level 4 [MQTT-3.1].
+func AppendSession(dst []byte, s Session) []byte {
 	var flags byte
-	if clean {
-		flags = 0x02
+	n := 10 + 2 + len(s.ClientID)
+	if s.Clean {
+		flags |= 0x02
 	}
-	dst = append(dst, 0x10)
-	dst = AppendRemaining(dst, 10+2+len(clientID))
+	if s.User != "" {
+		flags |= 0x80 | 0x40
+		n += 2 + len(s.User) + 2 + len(s.Password)
+	}
+	dst = AppendRemaining(append(dst, 0x10), n)
 	dst = AppendString(dst, "MQTT")
-	dst = append(dst, 4, flags, 0, 0)
-	return AppendString(dst, clientID)
+	dst = append(dst, 4, flags, byte(s.KeepAlive>>8), byte(s.KeepAlive))
+	dst = AppendString(dst, s.ClientID)
+	if s.User != "" {
+		dst = AppendString(AppendString(dst, s.User), s.Password)
+	}
+	return dst
+}
+
+// AppendPingreq appends a PINGREQ.
+func AppendPingreq(dst []byte) []byte { return append(dst, 0xc0, 0) }
+
+// AppendPublish0 appends a QoS 0 PUBLISH.
+func AppendPublish0(dst []byte, topic string, payload []byte) []byte {
+	dst = AppendRemaining(append(dst, Publish), 2+len(topic)+len(payload))
+	return append(AppendString(dst, topic), payload...)
 }
 
 // AppendPublish appends a QoS 1 PUBLISH.
